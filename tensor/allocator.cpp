@@ -17,7 +17,8 @@ constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr int kClasses = 8 * 48;
 
-// Size classes: eight to each doubling, from 128 bytes. A class's blocks all have its upper bound as capacity.
+// Size classes: eight to each doubling, from 128 bytes. A class's blocks all have its upper bound as
+// capacity.
 struct SizeClass {
   int index;
   std::size_t capacity;
@@ -38,7 +39,8 @@ class CpuCache {
     const SizeClass wanted = size_class(bytes);
     if (wanted.index >= kClasses) fail("cannot allocate {} bytes", bytes);
     const std::lock_guard lock(mutex_);
-    // A cached block up to half as large again will do: batches of real sentences differ in size from step to step.
+    // A cached block up to half as large again will do: batches of real sentences differ in size from step to
+    // step.
     const int last = std::min(wanted.index + (exact ? 0 : 4), kClasses - 1);
     for (int i = wanted.index; i <= last; ++i) {
       Block*& head = free_[static_cast<std::size_t>(i)];
@@ -97,8 +99,8 @@ class CpuCache {
       data = std::aligned_alloc(alignment, rounded);
     }
     if (data == nullptr) {
-      fail("out of memory: {} bytes wanted, {} in use; a smaller --batch or --max-length needs less", capacity,
-           stats_.in_use);
+      fail("out of memory: {} bytes wanted, {} in use; a smaller --batch or --max-length needs less",
+           capacity, stats_.in_use);
     }
     if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
     stats_.reserved += capacity;
@@ -161,7 +163,9 @@ void* allocate_cached(std::size_t bytes) {
   return cpu_cache().allocate(bytes, capacity, true);
 }
 
-void free_cached(void* data, std::size_t bytes) noexcept { cpu_cache().free(data, size_class(bytes).capacity); }
+void free_cached(void* data, std::size_t bytes) noexcept {
+  cpu_cache().free(data, size_class(bytes).capacity);
+}
 
 AllocatorStats allocator_stats(Device device) {
   require_cpu(device);

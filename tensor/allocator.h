@@ -1,5 +1,5 @@
-// The caching allocator: memory that a tensor gives back is kept and handed to the next tensor of its size class,
-// so that a training step in steady state asks the system for nothing.
+// The caching allocator: memory that a tensor gives back is kept and handed to the next tensor of its size
+// class, so that a training step in steady state asks the system for nothing.
 #pragma once
 
 #include <atomic>

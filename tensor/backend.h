@@ -28,22 +28,23 @@ Isa best_isa();  // what this processor can run; COSTEFF_ISA=v2|v3|v4 in the env
 template <class T>
 const Kernels<T>& cpu_kernels(Isa isa);
 
-// Prepares the process for fast kernels; call it first in main(). Some libraries read their settings from the environment when they are
-// loaded, so where one is missing this sets it and starts the program again in place (execv): OPENBLAS_CORETYPE, because OpenBLAS
-// 0.3.21 takes newer AMD cores for AVX2 ones; OMP_WAIT_POLICY and GOMP_SPINCOUNT, because threads that spin
-// at a barrier make a step many times slower when another process wants the same cores. What the user set stays.
+// Prepares the process for fast kernels; call it first in main(). Some libraries read their settings from the
+// environment when they are loaded, so where one is missing this sets it and starts the program again in
+// place (execv): OPENBLAS_CORETYPE, because OpenBLAS 0.3.21 takes newer AMD cores for AVX2 ones;
+// OMP_WAIT_POLICY and GOMP_SPINCOUNT, because threads that spin at a barrier make a step many times slower
+// when another process wants the same cores. What the user set stays.
 void tune_process(char** argv);
 
 void set_threads(int threads);  // of kernels and OpenBLAS; throws Error below 1
 int threads();
-int available_cores();          // that this process may run on
+int available_cores();  // that this process may run on
 
 struct CpuInfo {
-  std::string processor;       // as the system names it
-  std::string isa;             // of our kernels: "x86-64-v4 (AVX-512)"
-  std::string blas;            // "OpenBLAS 0.3.21"
-  std::string blas_kernels;    // "SkylakeX"
-  int blas_threads = 0;        // as OpenBLAS answers
+  std::string processor;     // as the system names it
+  std::string isa;           // of our kernels: "x86-64-v4 (AVX-512)"
+  std::string blas;          // "OpenBLAS 0.3.21"
+  std::string blas_kernels;  // "SkylakeX"
+  int blas_threads = 0;      // as OpenBLAS answers
 };
 CpuInfo cpu_info();
 

@@ -1,7 +1,8 @@
 // Scalar mathematics shared by every backend: the exponential, GELU and its derivative, the AdamW update.
 //
-// The f64 versions call the C library. The f32 versions are branch-free polynomials that a compiler can vectorise; their
-// coefficients are minimax fits (Lawson's iteration on Chebyshev nodes), with the largest error beside each.
+// The f64 versions call the C library. The f32 versions are branch-free polynomials that a compiler can
+// vectorise; their coefficients are minimax fits (Lawson's iteration on Chebyshev nodes), with the largest
+// error beside each.
 #pragma once
 
 #include <bit>
@@ -12,12 +13,16 @@
 
 namespace costeff::math {
 
-COSTEFF_INLINE double exp(double x) { return std::exp(x); }
+COSTEFF_INLINE double exp(double x) {
+  return std::exp(x);
+}
 
-// e^x = 2^n e^r with |r| <= ln(2)/2; relative error below 2e-7. Below -87.3 the result is 0 (no denormals), above 88.7 infinity.
+// e^x = 2^n e^r with |r| <= ln(2)/2; relative error below 2e-7. Below -87.3 the result is 0 (no denormals),
+// above 88.7 infinity.
 COSTEFF_INLINE float exp(float x) {
   const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
-  const float shifted = clamped * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer in the low bits
+  const float shifted =
+      clamped * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer in the low bits
   const float n = shifted - 12582912.0f;
   float r = clamped - n * 0.693145752f;  // ln 2 in two parts
   r = r - n * 1.42860677e-6f;
@@ -38,9 +43,12 @@ COSTEFF_INLINE float exp(float x) {
   return x == x ? high : x;
 }
 
-COSTEFF_INLINE double erf(double x) { return std::erf(x); }
+COSTEFF_INLINE double erf(double x) {
+  return std::erf(x);
+}
 
-// Absolute error below 1.5e-7. |x| <= 1: x times a polynomial in x^2 (1.2e-9); else 1 - e^(-t q(t)), t = |x| (1.7e-10); 1 from 4 on.
+// Absolute error below 1.5e-7. |x| <= 1: x times a polynomial in x^2 (1.2e-9); else 1 - e^(-t q(t)), t = |x|
+// (1.7e-10); 1 from 4 on.
 COSTEFF_INLINE float erf(float x) {
   const float t = std::fabs(x) < 4.0f ? std::fabs(x) : 4.0f;
   const float s = x * x;
@@ -67,7 +75,8 @@ COSTEFF_INLINE float erf(float x) {
 inline constexpr double kInvSqrt2 = 0.70710678118654752440;
 inline constexpr double kInvSqrt2Pi = 0.39894228040143267794;
 
-// gelu(x) = x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016, the exact form).
+// gelu(x) = x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016, the exact
+// form).
 template <class T>
 COSTEFF_INLINE T gelu(T x) {
   return x * (T(0.5) * (T(1) + erf(x * T(kInvSqrt2))));
@@ -86,18 +95,19 @@ struct AdamStep {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
-  double decay = 1;           // 1 - lr * weight_decay, on weights that decay
-  double step_size = 0;       // torch: lr / (1 - beta1^t); transformers: lr * sqrt(1 - beta2^t) / (1 - beta1^t)
+  double decay = 1;      // 1 - lr * weight_decay, on weights that decay
+  double step_size = 0;  // torch: lr / (1 - beta1^t); transformers: lr * sqrt(1 - beta2^t) / (1 - beta1^t)
   double inv_sqrt_bias2 = 1;  // torch: 1 / sqrt(1 - beta2^t); transformers: 1
   double gradient_scale = 1;  // of clipping, and of averaging accumulated micro-batches
   bool decay_first = true;    // torch: decay, then step; transformers: step, then decay
 };
 
-// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - step_size m / (sqrt(v) inv_sqrt_bias2 + eps), decay before or
-// after. Loshchilov and Hutter 2019; the two variants are torch.optim.AdamW and transformers.AdamW (before 4.50).
+// m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, w <- w - step_size m / (sqrt(v) inv_sqrt_bias2 + eps),
+// decay before or after. Loshchilov and Hutter 2019; the two variants are torch.optim.AdamW and
+// transformers.AdamW (before 4.50).
 template <class T>
-COSTEFF_INLINE void adamw(T& w, T g, T& m, T& v, T beta1, T one_minus_beta1, T beta2, T one_minus_beta2, T decay_before,
-                          T decay_after, T step_size, T inv_sqrt_bias2, T epsilon) {
+COSTEFF_INLINE void adamw(T& w, T g, T& m, T& v, T beta1, T one_minus_beta1, T beta2, T one_minus_beta2,
+                          T decay_before, T decay_after, T step_size, T inv_sqrt_bias2, T epsilon) {
   m = beta1 * m + one_minus_beta1 * g;
   v = beta2 * v + one_minus_beta2 * g * g;
   w = w * decay_before;

@@ -1,6 +1,7 @@
-// Philox 4x32-10, the counter-based random number generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers:
-// as easy as 1, 2, 3", SC 2011: ten rounds turn a 128-bit counter and a 64-bit key into 128 random bits. There is no
-// state: whoever knows seed, step, site and element index knows the number, on any device, in any order.
+// Philox 4x32-10, the counter-based random number generator of Salmon, Moraes, Dror and Shaw, "Parallel
+// random numbers: as easy as 1, 2, 3", SC 2011: ten rounds turn a 128-bit counter and a 64-bit key into 128
+// random bits. There is no state: whoever knows seed, step, site and element index knows the number, on any
+// device, in any order.
 #pragma once
 
 #include <array>
@@ -14,8 +15,8 @@ struct PhiloxBlock {
   std::uint32_t x[4];
 };
 
-COSTEFF_INLINE PhiloxBlock philox_block(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3,
-                                        std::uint32_t k0, std::uint32_t k1) {
+COSTEFF_INLINE PhiloxBlock philox_block(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
+                                        std::uint32_t c3, std::uint32_t k0, std::uint32_t k1) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * c0;
     const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * c2;
@@ -29,7 +30,8 @@ COSTEFF_INLINE PhiloxBlock philox_block(std::uint32_t c0, std::uint32_t c1, std:
   return {{c0, c1, c2, c3}};
 }
 
-inline std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
+inline std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
+                                               std::array<std::uint32_t, 2> key) {
   const PhiloxBlock b = philox_block(counter[0], counter[1], counter[2], counter[3], key[0], key[1]);
   return {b.x[0], b.x[1], b.x[2], b.x[3]};
 }

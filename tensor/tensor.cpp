@@ -12,10 +12,14 @@ namespace {
 template <class F>
 void with_elements(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::f32: return f(float{});
-    case DType::f64: return f(double{});
-    case DType::bf16: return f(bf16{});
-    case DType::i32: return f(std::int32_t{});
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::bf16:
+      return f(bf16{});
+    case DType::i32:
+      return f(std::int32_t{});
   }
 }
 
@@ -44,7 +48,10 @@ Tensor::Tensor(const Tensor& other) noexcept
 }
 
 Tensor::Tensor(Tensor&& other) noexcept
-    : storage_(std::exchange(other.storage_, nullptr)), offset_(other.offset_), shape_(other.shape_), dtype_(other.dtype_) {}
+    : storage_(std::exchange(other.storage_, nullptr)),
+      offset_(other.offset_),
+      shape_(other.shape_),
+      dtype_(other.dtype_) {}
 
 Tensor& Tensor::operator=(Tensor other) noexcept {
   std::swap(storage_, other.storage_);
@@ -55,7 +62,8 @@ Tensor& Tensor::operator=(Tensor other) noexcept {
 }
 
 Tensor::~Tensor() {
-  if (storage_ != nullptr && storage_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) release_storage(storage_);
+  if (storage_ != nullptr && storage_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    release_storage(storage_);
 }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
@@ -93,7 +101,9 @@ template Tensor Tensor::from<float>(std::span<const float>, const Shape&);
 template Tensor Tensor::from<double>(std::span<const double>, const Shape&);
 template Tensor Tensor::from<std::int32_t>(std::span<const std::int32_t>, const Shape&);
 
-Tensor Tensor::scalar(double value, DType dtype) { return full({}, value, dtype); }
+Tensor Tensor::scalar(double value, DType dtype) {
+  return full({}, value, dtype);
+}
 
 void* Tensor::raw() const {
   if (storage_ == nullptr) fail("an undefined tensor has no elements");
@@ -116,7 +126,8 @@ Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-  if (shape.numel() != numel()) fail("cannot give a tensor of shape {} the shape {}", to_string(shape_), to_string(shape));
+  if (shape.numel() != numel())
+    fail("cannot give a tensor of shape {} the shape {}", to_string(shape_), to_string(shape));
   Tensor t = *this;
   t.shape_ = shape;
   return t;
@@ -174,9 +185,12 @@ double Tensor::at(std::int64_t index) const {
 }
 
 std::string describe(const Tensor& tensor) {
-  return tensor.defined() ? fmt::format("{} {}", name_of(tensor.dtype()), to_string(tensor.shape())) : "undefined";
+  return tensor.defined() ? fmt::format("{} {}", name_of(tensor.dtype()), to_string(tensor.shape()))
+                          : "undefined";
 }
 
-void fail_not_computable(DType dtype) { fail("no kernel computes in {}; use f32 or f64", name_of(dtype)); }
+void fail_not_computable(DType dtype) {
+  fail("no kernel computes in {}; use f32 or f64", name_of(dtype));
+}
 
 }  // namespace costeff

@@ -1,8 +1,8 @@
 // A dense array: shape, dtype, device, and a reference to storage that other tensors may share.
 //
-// A Tensor is a handle: copying it shares the elements, `clone` copies them. Elements are contiguous in row-major order, always;
-// a view is a run of leading-dimension slices or another shape of the same elements. There is no arithmetic
-// here: kernels (tensor/kernels.h) compute, operations (autograd/) call them.
+// A Tensor is a handle: copying it shares the elements, `clone` copies them. Elements are contiguous in
+// row-major order, always; a view is a run of leading-dimension slices or another shape of the same elements.
+// There is no arithmetic here: kernels (tensor/kernels.h) compute, operations (autograd/) call them.
 #pragma once
 
 #include <span>
@@ -54,11 +54,11 @@ class Tensor {
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
 
   Tensor clone() const;
-  Tensor to(DType dtype) const;  // converted copy (itself when the dtype is already right)
+  Tensor to(DType dtype) const;                // converted copy (itself when the dtype is already right)
   void copy_from(const Tensor& source) const;  // same shape; converts the dtype
   void fill(double value) const;
-  double item() const;                   // the only element
-  double at(std::int64_t index) const;   // element of the flattened tensor; slow, for printing and tests
+  double item() const;                  // the only element
+  double at(std::int64_t index) const;  // element of the flattened tensor; slow, for printing and tests
 
  private:
   void require_dtype(DType wanted) const;
@@ -72,7 +72,8 @@ class Tensor {
 // "f32 [8, 768]"
 std::string describe(const Tensor& tensor);
 
-// Calls f(T{}) with the C++ type of a floating dtype that kernels compute in (f32, f64); throws Error for others.
+// Calls f(T{}) with the C++ type of a floating dtype that kernels compute in (f32, f64); throws Error for
+// others.
 template <class F>
 decltype(auto) dispatch(DType dtype, F&& f);
 

@@ -1,0 +1,99 @@
+// Losses: scalars, means over rows.
+#include "autograd/op_support.h"
+
+namespace costeff {
+namespace {
+
+// y = -mean over rows of target . log_softmax(z / T):  dz = (softmax(z / T) - target) dy / (T rows), for
+// targets that sum to 1
+void cross_entropy_backward(const Record& r, Backward& b) {
+  const Slot dz = b.slot(0);
+  if (!dz) return;
+  const Tensor& log_p = r.saved(0);
+  const double factor = b.dy().item() / (r.attribute(0) * static_cast<double>(log_p.shape()[0]));
+  compute(log_p, [&]<class T>(const Kernels<T>& k) {
+    k.cross_entropy_backward(log_p.shape()[0], log_p.shape()[1], log_p.data<T>(), r.saved(1).data<T>(),
+                             static_cast<T>(factor), dz.beta<T>(), dz.data<T>());
+  });
+}
+const Op kCrossEntropy("cross_entropy", "y = -mean log softmax(z)[label]", cross_entropy_backward);
+const Op kSoftCrossEntropy("soft_cross_entropy", "y = -mean softmax(t / T) . log softmax(z / T)",
+                           cross_entropy_backward);
+
+// da = 2 (a - b) dy / n, db = -da
+void squared_error_backward(const Record& r, Backward& back) {
+  const double factor = 2 * back.dy().item() / static_cast<double>(r.saved(0).numel());
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Slot slot = back.slot(i);
+    if (!slot) continue;
+    compute(slot.tensor, [&]<class T>(const Kernels<T>& k) {
+      k.squared_error_backward(slot.tensor.numel(), r.saved(0).data<T>(), r.saved(1).data<T>(),
+                               static_cast<T>(i == 0 ? factor : -factor), slot.beta<T>(), slot.data<T>());
+    });
+  }
+}
+const Op kSquaredError("mean_squared_error", "y = mean (a - b)^2", squared_error_backward);
+
+// log_softmax(x / T)
+Tensor log_softmax_at(const Tensor& x, double temperature) {
+  Tensor y = empty_like(x);
+  compute(x, [&]<class T>(const Kernels<T>& k) {
+    k.scale(x.numel(), static_cast<T>(1 / temperature), x.data<T>(), T(0), y.data<T>());
+    k.log_softmax(x.shape()[0], x.shape()[1], y.data<T>(), y.data<T>());
+  });
+  return y;
+}
+
+Variable against_target(const Op& op, const Variable& logits, const Tensor& target, double temperature) {
+  const Tensor log_p = log_softmax_at(logits.value(), temperature);
+  Tensor y = empty_like(log_p, {});
+  compute(y, [&]<class T>(const Kernels<T>& k) {
+    k.cross_entropy(log_p.shape()[0], log_p.shape()[1], log_p.data<T>(), target.data<T>(), y.data<T>());
+  });
+  return record(
+      op, {&logits}, std::move(y),
+      {.saved = {{"log_p", log_p}, {"target", target}}, .attributes = {{"temperature", temperature}}});
+}
+
+}  // namespace
+
+Variable cross_entropy(const Variable& logits, const Tensor& labels) {
+  const Shape& shape = logits.shape();
+  require(shape.rank() == 2 && shape[0] > 0 && labels.dtype() == DType::i32 && labels.numel() == shape[0],
+          kCrossEntropy, "logits must be [rows, classes] with a label for each row", {&logits});
+  const Tensor target = Tensor::zeros(shape, logits.dtype(), logits.value().device());
+  compute(target, [&]<class T>(const Kernels<T>& /*k*/) {
+    for (std::int64_t row = 0; row < shape[0]; ++row) {
+      const std::int32_t label = labels.data<std::int32_t>()[row];
+      if (label < 0 || label >= shape[1])
+        fail("op {}: label {} with {} classes", kCrossEntropy.name, label, shape[1]);
+      target.data<T>()[row * shape[1] + label] = T(1);
+    }
+  });
+  return against_target(kCrossEntropy, logits, target, 1);
+}
+
+Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, double temperature) {
+  require(
+      logits.shape().rank() == 2 && logits.shape() == teacher.shape() && logits.dtype() == teacher.dtype(),
+      kSoftCrossEntropy, "logits and teacher must be [rows, classes]", {&logits});
+  require(temperature > 0, kSoftCrossEntropy, "the temperature must be positive", {&logits});
+  const Tensor target = empty_like(teacher);
+  compute(target, [&]<class T>(const Kernels<T>& k) {
+    k.scale(teacher.numel(), static_cast<T>(1 / temperature), teacher.data<T>(), T(0), target.data<T>());
+    k.softmax(teacher.shape()[0], teacher.shape()[1], target.data<T>(), target.data<T>());
+  });
+  return against_target(kSoftCrossEntropy, logits, target, temperature);
+}
+
+Variable mean_squared_error(const Variable& a, const Variable& b) {
+  require(a.shape() == b.shape() && a.dtype() == b.dtype() && a.value().numel() > 0, kSquaredError,
+          "unequal shapes", {&a, &b});
+  Tensor y = empty_like(a.value(), {});
+  compute(y, [&]<class T>(const Kernels<T>& k) {
+    k.squared_error(a.value().numel(), a.value().data<T>(), b.value().data<T>(), y.data<T>());
+  });
+  return record(kSquaredError, {&a, &b}, std::move(y), {.saved = {{"a", a.value()}, {"b", b.value()}}});
+}
+
+}  // namespace costeff

@@ -1,0 +1,48 @@
+// A trainable tensor that outlives the tape: its value, its persistent gradient, and the names of its parts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace costeff {
+
+// Rows of a table that a gradient has touched, in the order of first touch.
+class RowSet {
+ public:
+  explicit RowSet(std::int64_t rows = 0) : stamp_(static_cast<std::size_t>(rows), 0) {}
+  void add(const std::int32_t* rows, std::int64_t n);
+  void add_all();
+  void clear();
+  const CachedVector<std::int32_t>& rows() const { return rows_; }
+
+ private:
+  CachedVector<std::uint32_t> stamp_;  // row r is in the set when stamp_[r] == now_
+  CachedVector<std::int32_t> rows_;
+  std::uint32_t now_ = 1;
+};
+
+struct Parameter {
+  // A run of leading rows that has a name of its own in checkpoints: query, key and value are parts of one
+  // parameter.
+  struct Part {
+    std::string name;
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+  };
+
+  std::string name;
+  std::vector<Part> parts;  // one, with the parameter's own name, unless it was stacked
+  Tensor value;
+  Tensor gradient;  // same shape; meaningful while has_gradient
+  bool has_gradient = false;
+  bool frozen = false;  // leaves of frozen parameters ask for no gradient
+  // A table of which a batch reads few rows: rows outside `touched` have zero gradient. Not used when
+  // `by_rows` is false.
+  bool by_rows = false;
+  RowSet touched;
+};
+
+}  // namespace costeff

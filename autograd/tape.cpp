@@ -1,0 +1,291 @@
+#include "autograd/tape.h"
+
+#include <algorithm>
+
+#include "tensor/backend.h"
+#include "tensor/error.h"
+
+namespace costeff {
+namespace {
+
+Range range_of(const Tensor& t) {
+  if (t.numel() == 0) return {};
+  return dispatch(t.dtype(), [&](auto element) {
+    using T = decltype(element);
+    return kernels<T>(t.device()).range(t.numel(), t.data<T>());
+  });
+}
+
+std::string describe_range(const Range& r) {
+  return fmt::format("from {:.6g} to {:.6g}{}", r.smallest, r.largest,
+                     r.non_finite == 0 ? "" : fmt::format(", {} not finite", r.non_finite));
+}
+
+constinit const Op* first_op = nullptr;  // grows while the program loads, constant afterwards
+
+}  // namespace
+
+Op::Op(std::string_view op_name, std::string_view op_formula, Rule rule, Listing listing)
+    : name(op_name), formula(op_formula), backward(rule) {
+  if (listing == Listing::hidden) return;
+  next = first_op;
+  first_op = this;
+}
+
+std::vector<const Op*> all_ops() {
+  std::vector<const Op*> ops;
+  for (const Op* op = first_op; op != nullptr; op = op->next) ops.push_back(op);
+  std::sort(ops.begin(), ops.end(), [](const Op* a, const Op* b) { return a->name < b->name; });
+  return ops;
+}
+
+Tensor Gradients::of(NodeId node) const {
+  if (node < 0 || static_cast<std::size_t>(node) >= by_node_.size()) return {};
+  return by_node_[static_cast<std::size_t>(node)];
+}
+
+Tape::Tape() {
+  names_.push_back({-1, ""});
+}
+
+Variable Tape::leaf(Tensor value, std::string_view name, bool requires_gradient) {
+  const auto id = static_cast<NodeId>(nodes_.size());
+  nodes_.push_back({value.shape(), value.dtype(), requires_gradient, nullptr, intern(path_, name), -1});
+  if (check_finite) {
+    values_.resize(nodes_.size());
+    values_.back() = value;
+  }
+  return {std::move(value), this, id};
+}
+
+Variable Tape::parameter(Parameter& parameter) {
+  for (const NodeId id : parameter_nodes_) {
+    if (node(id).parameter == &parameter) return {parameter.value, this, id};
+  }
+  Variable v = leaf(parameter.value, parameter.name, !parameter.frozen);
+  Node& n = nodes_.back();
+  n.parameter = &parameter;
+  n.path = intern(0, parameter.name);
+  parameter_nodes_.push_back(v.node());
+  return v;
+}
+
+Variable Tape::record(const Op& op, std::span<const Variable* const> inputs, Tensor output, Details details) {
+  Record r{&op, path_, tags_, {}, static_cast<NodeId>(nodes_.size()), std::move(details)};
+  bool wanted = false;
+  for (const Variable* input : inputs) {
+    if (input->tape() != nullptr && input->tape() != this) fail("op {}: inputs from two tapes", op.name);
+    r.inputs.push_back(input->tape() == nullptr ? kNoNode : input->node());
+    wanted = wanted || (input->tape() != nullptr && node(input->node()).requires_gradient);
+  }
+  if (wanted && op.backward == nullptr) {
+    fail(
+        "op {} at '{}' has no backward, and a gradient is wanted through it; detach its input to say that "
+        "none should pass",
+        op.name, path(path_));
+  }
+  nodes_.push_back(
+      {output.shape(), output.dtype(), wanted, nullptr, path_, static_cast<std::int32_t>(records_.size())});
+  records_.push_back(std::move(r));
+  if (check_finite) {
+    values_.resize(nodes_.size());
+    values_.back() = output;
+    require_finite(records_.back(), output, "output");
+  }
+  for (const Hook& hook : record_hooks_) hook(*this, records_.back(), output);
+  return {std::move(output), this, records_.back().output};
+}
+
+double Tape::flops() const {
+  double sum = 0;
+  for (const Record& r : records_) sum += r.details.flops;
+  return sum;
+}
+
+std::size_t Tape::saved_bytes() const {
+  std::size_t sum = 0;
+  for (const Record& r : records_) {
+    for (const Saved& s : r.details.saved) sum += s.value.bytes();
+  }
+  return sum;
+}
+
+std::string Tape::path(PathId id) const {
+  const Name& name = names_[static_cast<std::size_t>(id)];
+  if (name.parent < 0) return "";
+  const std::string parent = path(name.parent);
+  return parent.empty() ? name.text : parent + "." + name.text;
+}
+
+PathId Tape::intern(PathId parent, std::string_view name) {
+  for (std::size_t i = 1; i < names_.size(); ++i) {
+    if (names_[i].parent == parent && names_[i].text == name) return static_cast<PathId>(i);
+  }
+  names_.push_back({parent, std::string(name)});
+  return static_cast<PathId>(names_.size() - 1);
+}
+
+Gradients Tape::backward(const Variable& root, const BackwardOptions& options) {
+  const Root roots[] = {{root, {}}};
+  return backward(roots, options);
+}
+
+Gradients Tape::backward(std::span<const Root> roots, const BackwardOptions& options) {
+  Gradients gradients;
+  gradients.by_node_.resize(nodes_.size());
+  Backward step(*this, gradients, options);
+  for (const Root& root : roots) {
+    if (root.variable.tape() != this) fail("backward: a root is not on this tape");
+    if (!node(root.variable.node()).requires_gradient) {
+      fail("backward: the root at '{}' depends on nothing that wants a gradient",
+           path(node(root.variable.node()).path));
+    }
+    Tensor seed = root.cotangent.defined() ? root.cotangent
+                                           : Tensor::full(root.variable.shape(), 1, root.variable.dtype(),
+                                                          root.variable.value().device());
+    if (!(seed.shape() == root.variable.shape()) || seed.dtype() != root.variable.dtype()) {
+      fail("backward: a cotangent {} for a root {}", describe(seed), describe(root.variable.value()));
+    }
+    Tensor& adjoint = gradients.by_node_[static_cast<std::size_t>(root.variable.node())];
+    if (!adjoint.defined()) {
+      adjoint = seed.clone();  // each adjoint has one owner
+      continue;
+    }
+    dispatch(seed.dtype(), [&](auto element) {
+      using T = decltype(element);
+      kernels<T>(seed.device()).scale(seed.numel(), T(1), seed.data<T>(), T(1), adjoint.data<T>());
+    });
+  }
+  for (std::size_t i = records_.size(); i-- > 0;) {
+    const Record& r = records_[i];
+    const auto output = static_cast<std::size_t>(r.output);
+    if (!nodes_[output].requires_gradient || !gradients.by_node_[output].defined()) continue;
+    step.record_ = &r;
+    step.dy_ = gradients.by_node_[output];
+    if (check_finite) require_finite(r, step.dy_, "gradient of the output");
+    for (const Hook& hook : backward_hooks_) hook(*this, r, step.dy_);
+    r.op->backward(r, step);
+    if (!options.retain_all) gradients.by_node_[output] = Tensor();
+  }
+  step.dy_ = Tensor();
+  return gradients;
+}
+
+void Tape::clear() {
+  records_.clear();
+  nodes_.clear();
+  values_.clear();
+  parameter_nodes_.clear();
+}
+
+void Tape::require_finite(const Record& record, const Tensor& tensor, std::string_view what) const {
+  const Range r = range_of(tensor);
+  if (r.non_finite == 0) return;
+  fail("op {} at '{}': its {} {} has {} values that are not finite; inputs: {}", record.op->name,
+       path(record.path), what, to_string(tensor.shape()), r.non_finite, describe_inputs(record));
+}
+
+std::string Tape::describe_inputs(const Record& record) const {
+  std::string text;
+  for (const NodeId id : record.inputs) {
+    if (!text.empty()) text += "; ";
+    if (id == kNoNode) {
+      text += "a constant";
+      continue;
+    }
+    const Node& n = node(id);
+    const Tensor& value = values_[static_cast<std::size_t>(id)];
+    text += fmt::format("'{}' {} {}", path(n.path), to_string(n.shape),
+                        value.defined() ? describe_range(range_of(value)) : "");
+  }
+  return text;
+}
+
+Scope::Scope(Tape* tape, std::string_view name) : Scope(tape, name, tape == nullptr ? Tags{} : tape->tags_) {}
+
+Scope::Scope(Tape* tape, std::string_view name, const Tags& tags) : tape_(tape) {
+  if (tape_ == nullptr) return;
+  previous_path_ = tape_->path_;
+  previous_tags_ = tape_->tags_;
+  tape_->path_ = tape_->intern(tape_->path_, name);
+  tape_->tags_ = tags;
+}
+
+Scope::~Scope() {
+  if (tape_ == nullptr) return;
+  tape_->path_ = previous_path_;
+  tape_->tags_ = previous_tags_;
+}
+
+bool Backward::wants(std::size_t input) const {
+  const NodeId id = record_->inputs[input];
+  return id != kNoNode && tape_.node(id).requires_gradient;
+}
+
+Slot Backward::slot(std::size_t input) {
+  if (!wants(input)) return {};
+  const NodeId id = record_->inputs[input];
+  const Node& n = tape_.node(id);
+  Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(id)];
+  if (adjoint.defined()) return {adjoint, true};
+  if (n.parameter == nullptr || !options_.into_parameters) {
+    adjoint = Tensor::empty(n.shape, n.dtype, dy_.device());
+    return {adjoint, false};
+  }
+  Parameter& p = *n.parameter;
+  adjoint = p.gradient;
+  const bool accumulate = p.has_gradient;
+  p.has_gradient = true;
+  if (p.by_rows)
+    fail("parameter {}: a gradient for all rows where only rows that were read should have one", p.name);
+  return {adjoint, accumulate};
+}
+
+Slot Backward::row_slot(std::size_t input, const Tensor& rows) {
+  if (!wants(input)) return {};
+  const NodeId id = record_->inputs[input];
+  const Node& n = tape_.node(id);
+  Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(id)];
+  Parameter* p = options_.into_parameters ? n.parameter : nullptr;
+  if (!adjoint.defined()) {
+    if (p == nullptr) {
+      adjoint = Tensor::zeros(n.shape, n.dtype, dy_.device());
+    } else {
+      adjoint = p->gradient;
+      if (!p->has_gradient && p->by_rows) {
+        for (const std::int32_t row : p->touched.rows()) adjoint.slice(row, row + 1).fill(0);
+        p->touched.clear();
+      } else if (!p->has_gradient) {
+        adjoint.fill(0);
+      }
+      p->has_gradient = true;
+    }
+  }
+  if (p != nullptr && p->by_rows) p->touched.add(rows.data<std::int32_t>(), rows.numel());
+  return {adjoint, true};
+}
+
+void accumulate(const Tape& tape, const Gradients& gradients) {
+  for (std::size_t id = 0; id < tape.nodes().size(); ++id) {
+    Parameter* p = tape.nodes()[id].parameter;
+    const Tensor g = gradients.of(static_cast<NodeId>(id));
+    if (p == nullptr || !g.defined()) continue;
+    dispatch(g.dtype(), [&](auto element) {
+      using T = decltype(element);
+      kernels<T>(g.device())
+          .scale(g.numel(), T(1), g.data<T>(), p->has_gradient ? T(1) : T(0), p->gradient.data<T>());
+    });
+    p->has_gradient = true;
+    if (p->by_rows) p->touched.add_all();
+  }
+}
+
+void require_gradients(std::span<Parameter* const> parameters) {
+  for (const Parameter* p : parameters) {
+    if (!p->frozen && !p->has_gradient) {
+      fail("parameter {} got no gradient: no loss depends on it; freeze it if that is meant", p->name);
+    }
+  }
+}
+
+}  // namespace costeff
