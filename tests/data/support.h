@@ -1,0 +1,86 @@
+// What the tests of this room share: temporary files, expected errors, the reference folder.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace costeff::testing {
+
+// A folder that goes with the test.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "costeff_data_XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  std::string path() const { return path_.string(); }
+  std::string path(const std::string& name) const { return (path_ / name).string(); }
+
+  // Writes a file and returns its path.
+  std::string write(const std::string& name, const std::string& content) const {
+    std::ofstream(path_ / name, std::ios::binary) << content;
+    return path(name);
+  }
+  std::string write_gzip(const std::string& name, const std::string& content) const {
+    const std::string file = path(name);
+    gzFile out = gzopen(file.c_str(), "wb9");
+    gzwrite(out, content.data(), static_cast<unsigned>(content.size()));
+    gzclose(out);
+    return file;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// The message of the error that the action throws, which must be exactly of this type; fails if it throws none.
+template <class ErrorType, class Action>
+std::string message_of(Action action) {
+  try {
+    action();
+  } catch (const ErrorType& error) {
+    EXPECT_EQ(typeid(error), typeid(ErrorType));
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+// The folder of reference numbers: COSTEFF_REFERENCE, or beside the source tree; nothing if there is none.
+inline std::optional<std::filesystem::path> reference_folder() {
+  if (const char* folder = std::getenv("COSTEFF_REFERENCE")) return folder;
+  const auto beside = std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "reference";
+  if (std::filesystem::exists(beside)) return beside;
+  return std::nullopt;
+}
+
+// The file beside the reference folder, or beside the source tree where the folder stands alone.
+inline std::filesystem::path reference_data(const std::filesystem::path& reference, const std::string& name) {
+  const auto near = reference / ".." / "data" / name;
+  if (std::filesystem::exists(near)) return near;
+  return std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "data" / name;
+}
+
+inline nlohmann::json read_json(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  EXPECT_TRUE(in.good()) << path;
+  return nlohmann::json::parse(in);
+}
+
+}  // namespace costeff::testing
+
+// Needs a `const auto reference` of type std::optional<path>.
+#define COSTEFF_SKIP_WITHOUT(reference) \
+  if (!(reference)) GTEST_SKIP() << "no reference numbers: set COSTEFF_REFERENCE to their folder"
