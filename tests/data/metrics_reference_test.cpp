@@ -23,7 +23,9 @@ TEST(MetricsReference, Cases) {
   for (const auto& item : all["cases"]) {
     SCOPED_TRACE(item["task"].get<std::string>() + ": " + item["name"].get<std::string>());
     const Task task = find_task(item["task"].get<std::string>());
-    const auto compute = [&] { return task.regression ? answer<double>(task, item) : answer<std::int32_t>(task, item); };
+    const auto compute = [&] {
+      return task.regression ? answer<double>(task, item) : answer<std::int32_t>(task, item);
+    };
     const auto& expected = item["expected"];
     ++checked;
     if (expected.contains("error")) {

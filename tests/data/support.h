@@ -1,6 +1,7 @@
 // What the tests of this room share: temporary files, expected errors, the reference folder.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
 
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 namespace costeff::testing {
@@ -45,7 +47,8 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-// The message of the error that the action throws, which must be exactly of this type; fails if it throws none.
+// The message of the error that the action throws, which must be exactly of this type; fails if it throws
+// none.
 template <class ErrorType, class Action>
 std::string message_of(Action action) {
   try {

@@ -20,8 +20,9 @@ class TokenizerReference : public ::testing::Test {
     for (const auto& item : all[list]) {
       const std::string text = item["text"];
       const std::size_t max_length = item["max_length"];
-      Encoding got = item.contains("pair") ? tokenizer.encode(text, item["pair"].get<std::string>(), max_length)
-                                           : tokenizer.encode(text, max_length);
+      Encoding got = item.contains("pair")
+                         ? tokenizer.encode(text, item["pair"].get<std::string>(), max_length)
+                         : tokenizer.encode(text, max_length);
       std::vector<std::int32_t> mask(got.ids.size(), 1);
       if (item.value("pad", false)) {
         got.ids.resize(max_length, tokenizer.pad_id());
@@ -39,16 +40,21 @@ class TokenizerReference : public ::testing::Test {
                           mask == expected["attention_mask"].get<std::vector<std::int32_t>>());
       if (right) continue;
       ++wrong;
-      EXPECT_TRUE(wrong > 20) << item.dump(-1, ' ', true) << "\ngot " << nlohmann::json(tokens).dump(-1, ' ', true);
+      EXPECT_TRUE(wrong > 20) << item.dump(-1, ' ', true) << "\ngot "
+                              << nlohmann::json(tokens).dump(-1, ' ', true);
     }
     EXPECT_EQ(wrong, 0u) << "of " << all[list].size();
     EXPECT_GT(all[list].size(), 0u);
   }
 };
 
-TEST_F(TokenizerReference, Cases) { check("cases", "expected"); }
+TEST_F(TokenizerReference, Cases) {
+  check("cases", "expected");
+}
 
-TEST_F(TokenizerReference, Disagreements) { check("disagreements", "fast"); }
+TEST_F(TokenizerReference, Disagreements) {
+  check("disagreements", "fast");
+}
 
 }  // namespace
 }  // namespace costeff
