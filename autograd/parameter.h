@@ -12,7 +12,9 @@ namespace costeff {
 // Rows of a table that a gradient has touched, in the order of first touch.
 class RowSet {
  public:
-  explicit RowSet(std::int64_t rows = 0) : stamp_(static_cast<std::size_t>(rows), 0) {}
+  explicit RowSet(std::int64_t rows = 0) : stamp_(static_cast<std::size_t>(rows), 0) {
+    rows_.reserve(stamp_.size());
+  }
   void add(const std::int32_t* rows, std::int64_t n);
   void add_all();
   void clear();

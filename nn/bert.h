@@ -1,0 +1,75 @@
+// BERT (Devlin et al. 2019) with its pooler and a classifier, over packed batches.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/bert_config.h"
+#include "nn/modules.h"
+
+namespace costeff {
+
+// What a BERT reads: i32 [tokens] each, and where the sequences lie.
+struct TokenBatch {
+  Tensor ids;
+  Tensor token_types;
+  Tensor positions;
+  LayoutPtr layout;
+};
+
+// The encoder, a pooler (tanh of a dense layer on [CLS]) and a classifier, with Hugging Face's parameter
+// names
+// (`bert.` prefixed). Layers may differ in heads and FFN width, and the word embedding may be a product: what
+// config says.
+class Bert {
+ public:
+  // Parameters are uninitialised: read a checkpoint (nn/checkpoint.h) or call initialise().
+  explicit Bert(BertConfig config, DType dtype = DType::f32);
+
+  const BertConfig& config() const { return config_; }
+  ParameterStore& parameters() { return *store_; }
+  const ParameterStore& parameters() const { return *store_; }
+  // BERT's own initialisation: weights normal with config.initializer_range, biases 0, LayerNorm 1 and 0.
+  void initialise(std::uint64_t seed);
+
+  // h_0 [tokens, hidden], the output of the embeddings. Throws Error on an id, type or position outside its
+  // table.
+  Variable embed(Forward& forward, const TokenBatch& batch) const;
+  // h_k from h_{k-1} for k in 1..L: [tokens, hidden]. With `first_rows_only` the result is [sequences,
+  // hidden], the rows of [CLS], and what only other rows would need is not computed.
+  Variable layer(Forward& forward, std::int64_t k, const Variable& hidden, const LayoutPtr& layout,
+                 bool first_rows_only = false) const;
+  // tanh(W h[CLS] + b) [sequences, hidden]; `first` are the rows of [CLS].
+  Variable pool(Forward& forward, const Variable& first) const;
+  // Logits [sequences, labels] of the whole model; in the last layer, rows that no logit depends on are not
+  // computed.
+  Variable logits(Forward& forward, const TokenBatch& batch) const;
+
+ private:
+  struct Layer {
+    Linear qkv;
+    Linear attention_output;
+    LayerNorm attention_norm;
+    Linear intermediate;
+    Linear output;
+    LayerNorm output_norm;
+    std::string scope;
+  };
+
+  Layer make_layer(std::int64_t k) const;
+
+  BertConfig config_;
+  std::unique_ptr<ParameterStore> store_;
+  Parameter* word_ = nullptr;        // [vocabulary, hidden], or [vocabulary, rank]
+  Parameter* word_rank_ = nullptr;   // [hidden, rank] of a factorised embedding
+  Parameter* position_ = nullptr;    // [positions, hidden]
+  Parameter* token_type_ = nullptr;  // [types, hidden]
+  std::optional<LayerNorm> embedding_norm_;
+  std::vector<Layer> layers_;
+  std::optional<Linear> pooler_;
+  std::optional<Linear> classifier_;
+};
+
+}  // namespace costeff

@@ -1,0 +1,382 @@
+#include "nn/bert_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "tensor/error.h"
+#include "tensor/file.h"
+
+namespace costeff {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t max_size = std::int64_t{1} << 20;
+constexpr double max_parameters = 8589934592.0;  // 2^33
+
+std::string shown(const json& value) {
+  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+void check_size(const std::string& where, std::string_view key, std::int64_t value) {
+  if (value < 1 || value > max_size) {
+    fail("{}: '{}' is {}; it must be from 1 to {}", where, key, value, max_size);
+  }
+}
+
+void check_number(const std::string& where, std::string_view key, double value, bool valid,
+                  std::string_view range) {
+  if (!valid || !std::isfinite(value)) fail("{}: '{}' is {}; it must be {}", where, key, value, range);
+}
+
+// Typed access to the keys of an object. A key with the value null counts as absent.
+class Reader {
+ public:
+  Reader(const json& object, std::string where) : object_(object), where_(std::move(where)) {
+    if (!object.is_object()) fail("{}: it is not a JSON object", where_);
+  }
+
+  const std::string& where() const { return where_; }
+
+  const json* find(const std::string& key) const {
+    const auto found = object_.find(key);
+    return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  std::int64_t integer(const char* key, std::int64_t otherwise) const {
+    const json* value = find(key);
+    return value == nullptr ? otherwise : to_integer(key, *value);
+  }
+
+  std::int64_t size(const char* key, std::int64_t otherwise) const {
+    const std::int64_t value = integer(key, otherwise);
+    check_size(where_, key, value);
+    return value;
+  }
+
+  std::int64_t required_size(const char* key) const {
+    if (find(key) == nullptr) fail("{}: the key '{}' is missing", where_, key);
+    return size(key, 0);
+  }
+
+  // A size that -1 says is not used.
+  std::int64_t optional_size(const char* key) const { return integer(key, -1) == -1 ? -1 : size(key, -1); }
+
+  std::vector<std::int64_t> sizes(const char* key, std::int64_t length) const {
+    const json* list = find(key);
+    if (!list->is_array() || static_cast<std::int64_t>(list->size()) != length) {
+      fail("{}: '{}' must be a list of {} sizes, one per layer", where_, key, length);
+    }
+    std::vector<std::int64_t> values;
+    for (const json& value : *list) {
+      values.push_back(to_integer(key, value));
+      check_size(where_, key, values.back());
+    }
+    return values;
+  }
+
+  double number(const char* key, double otherwise) const {
+    const json* value = find(key);
+    if (value == nullptr) return otherwise;
+    if (!value->is_number()) fail("{}: '{}' is {}; it must be a number", where_, key, shown(*value));
+    return value->get<double>();
+  }
+
+  // The key, if it is there, must have the one value that the engine computes.
+  void only(const char* key, const json& supported) const {
+    const json* value = find(key);
+    if (value != nullptr && *value != supported) {
+      fail("{}: '{}' is {}; only {} is supported", where_, key, shown(*value), shown(supported));
+    }
+  }
+
+ private:
+  std::int64_t to_integer(const char* key, const json& value) const {
+    const bool fits = value.is_number_integer() &&
+                      (!value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{1} << 62);
+    if (!fits)
+      fail("{}: '{}' is {}; it must be an integer from 1 to {}", where_, key, shown(value), max_size);
+    return value.get<std::int64_t>();
+  }
+
+  const json& object_;
+  std::string where_;
+};
+
+void refuse_what_is_not_bert(const Reader& in) {
+  in.only("model_type", "bert");
+  in.only("hidden_act", "gelu");
+  in.only("position_embedding_type", "absolute");
+  in.only("is_decoder", false);
+  in.only("add_cross_attention", false);
+  in.only("pruned_heads", json::object());
+}
+
+std::vector<std::string> labels_of_ids(const Reader& in, const json& id2label) {
+  if (!id2label.is_object() || id2label.empty()) fail("{}: 'id2label' names no labels", in.where());
+  std::vector<std::string> labels;
+  for (std::size_t i = 0; i < id2label.size(); ++i) {
+    const auto label = id2label.find(std::to_string(i));
+    if (label == id2label.end() || !label->is_string()) {
+      fail("{}: 'id2label' has {} entries, but none that names class {}", in.where(), id2label.size(), i);
+    }
+    labels.push_back(label->get<std::string>());
+  }
+  return labels;
+}
+
+std::vector<std::string> labels_by_name(const Reader& in, const json& label2id) {
+  if (!label2id.is_object() || label2id.empty()) fail("{}: 'label2id' names no labels", in.where());
+  const auto count = static_cast<std::int64_t>(label2id.size());
+  std::vector<std::string> labels(label2id.size());
+  std::set<std::int64_t> seen;
+  for (const auto& [label, value] : label2id.items()) {
+    const std::int64_t id = value.is_number_integer() ? value.get<std::int64_t>() : -1;
+    if (id < 0 || id >= count || !seen.insert(id).second) {
+      fail("{}: 'label2id' gives '{}' the class {}; the classes must be 0 to {}, each once", in.where(),
+           label, shown(value), count - 1);
+    }
+    labels[static_cast<std::size_t>(id)] = label;
+  }
+  return labels;
+}
+
+// From id2label, label2id or num_labels, which must agree; Hugging Face's default is two labels.
+std::vector<std::string> read_labels(const Reader& in) {
+  const json* id2label = in.find("id2label");
+  const json* label2id = in.find("label2id");
+  std::vector<std::string> labels;
+  if (id2label != nullptr) {
+    labels = labels_of_ids(in, *id2label);
+    if (label2id != nullptr && labels_by_name(in, *label2id) != labels) {
+      fail("{}: 'id2label' and 'label2id' contradict each other", in.where());
+    }
+  } else if (label2id != nullptr) {
+    labels = labels_by_name(in, *label2id);
+  }
+  const std::int64_t count =
+      in.size("num_labels", labels.empty() ? 2 : static_cast<std::int64_t>(labels.size()));
+  if (labels.empty()) {
+    for (std::int64_t i = 0; i < count; ++i) labels.push_back("LABEL_" + std::to_string(i));
+  }
+  if (count != static_cast<std::int64_t>(labels.size())) {
+    fail("{}: 'num_labels' is {}, but {} labels are named", in.where(), count, labels.size());
+  }
+  const char* problem = count == 1 ? "regression" : "single_label_classification";
+  if (in.find("problem_type") != nullptr && *in.find("problem_type") != problem) {
+    fail("{}: 'problem_type' is {}; with {} label(s) only '{}' is supported", in.where(),
+         shown(*in.find("problem_type")), count, problem);
+  }
+  return labels;
+}
+
+// The size of a head when all together have `total`, the value of `key`.
+std::int64_t head_size(const Reader& in, const char* key, std::int64_t total, std::int64_t heads) {
+  if (total % heads != 0) {
+    fail("{}: '{}' ({}) is not a multiple of 'num_attention_heads' ({})", in.where(), key, total, heads);
+  }
+  return total / heads;
+}
+
+// Widths per layer from `costeff`, which the key `widest_key` must not contradict.
+void refine(const Reader& costeff, const char* key, const char* widest_key,
+            std::vector<std::int64_t>& widths) {
+  if (costeff.find(key) == nullptr) return;
+  const std::int64_t widest = widths.front();
+  widths = costeff.sizes(key, static_cast<std::int64_t>(widths.size()));
+  const std::int64_t found = *std::max_element(widths.begin(), widths.end());
+  if (found != widest) {
+    fail("{}: the largest of '{}' is {}, but '{}' is {}", costeff.where(), key, found, widest_key, widest);
+  }
+}
+
+void read_widths(const Reader& in, BertConfig& config) {
+  const std::int64_t layers = in.required_size("num_hidden_layers");
+  const std::int64_t heads = in.required_size("num_attention_heads");
+  const std::int64_t full_ffn = in.required_size("intermediate_size");
+  const std::int64_t slender_hidden = in.optional_size("prun_hidden_size");
+  const std::int64_t slender_ffn = in.optional_size("prun_intermediate_size");
+  config.head_dim = slender_hidden == -1 ? head_size(in, "hidden_size", config.hidden_size, heads)
+                                         : head_size(in, "prun_hidden_size", slender_hidden, heads);
+  config.heads.assign(static_cast<std::size_t>(layers), heads);
+  config.ffn.assign(static_cast<std::size_t>(layers), slender_ffn == -1 ? full_ffn : slender_ffn);
+  config.embedding_rank = in.optional_size("emb_hidden_dim");
+
+  const json* ours = in.find("costeff");
+  if (ours == nullptr) return;
+  const Reader costeff(*ours, in.where() + ": costeff");
+  refine(costeff, "heads", "num_attention_heads", config.heads);
+  refine(costeff, "ffn", slender_ffn == -1 ? "intermediate_size" : "prun_intermediate_size", config.ffn);
+  if (const std::int64_t size = costeff.size("head_size", config.head_dim); size != config.head_dim) {
+    fail("{}: 'head_size' is {}, but the other sizes make it {}", costeff.where(), size, config.head_dim);
+  }
+}
+
+double parameters(const BertConfig& c) {
+  const auto real = [](std::int64_t x) { return static_cast<double>(x); };
+  const double hidden = real(c.hidden_size);
+  const double words = c.embedding_rank == -1 ? real(c.vocab_size) * hidden
+                                              : (real(c.vocab_size) + hidden) * real(c.embedding_rank);
+  double total = words + (real(c.max_position_embeddings) + real(c.type_vocab_size) + 2) * hidden +
+                 (hidden + 1) * hidden + (hidden + 1) * real(c.num_labels());
+  for (std::size_t i = 0; i < c.heads.size(); ++i) {
+    const double inner = real(c.heads[i]) * real(c.head_dim);
+    total += 3 * (hidden + 1) * inner + (inner + 1) * hidden + 4 * hidden;
+    total += (hidden + 1) * real(c.ffn[i]) + (real(c.ffn[i]) + 1) * hidden;
+  }
+  return total;
+}
+
+bool all_equal(const std::vector<std::int64_t>& values) {
+  return std::all_of(values.begin(), values.end(), [&](std::int64_t x) { return x == values.front(); });
+}
+
+void write_slender_keys(const BertConfig& config, json& out) {
+  const std::int64_t heads = *std::max_element(config.heads.begin(), config.heads.end());
+  const std::int64_t ffn = *std::max_element(config.ffn.begin(), config.ffn.end());
+  out["num_attention_heads"] = heads;
+  out["prun_hidden_size"] = heads * config.head_dim;
+  out["prun_intermediate_size"] = ffn;
+  out["emb_hidden_dim"] = config.embedding_rank;
+  if (!out.contains("intermediate_size")) out["intermediate_size"] = ffn;
+  json& costeff = out["costeff"];
+  costeff["head_size"] = config.head_dim;
+  costeff["heads"] = config.heads;
+  costeff["ffn"] = config.ffn;
+}
+
+void write_plain_keys(const BertConfig& config, json& out) {
+  out["num_attention_heads"] = config.heads.front();
+  out["intermediate_size"] = config.ffn.front();
+  for (const char* key : {"prun_hidden_size", "prun_intermediate_size", "emb_hidden_dim"}) out.erase(key);
+  if (const auto costeff = out.find("costeff"); costeff != out.end() && costeff->is_object()) {
+    for (const char* key : {"head_size", "heads", "ffn"}) costeff->erase(key);
+    if (costeff->empty()) out.erase(costeff);
+  }
+}
+
+}  // namespace
+
+bool BertConfig::is_plain() const {
+  return all_equal(heads) && all_equal(ffn) && heads.front() * head_dim == hidden_size &&
+         embedding_rank == -1;
+}
+
+BertConfig BertConfig::plain(std::int64_t vocab_size, std::int64_t hidden_size, std::int64_t layers,
+                             std::int64_t heads, std::int64_t ffn) {
+  return from_json({{"vocab_size", vocab_size},
+                    {"hidden_size", hidden_size},
+                    {"num_hidden_layers", layers},
+                    {"num_attention_heads", heads},
+                    {"intermediate_size", ffn}},
+                   "BertConfig");
+}
+
+BertConfig BertConfig::read(const std::string& path) {
+  const std::string text = read_text(path);
+  json parsed;
+  try {
+    parsed = json::parse(text);
+  } catch (const json::exception& error) {
+    fail("{}: it is not valid JSON: {}", path, std::string_view(error.what()).substr(0, 200));
+  }
+  return from_json(parsed, path);
+}
+
+BertConfig BertConfig::from_json(const json& source, const std::string& where) {
+  const Reader in(source, where);
+  refuse_what_is_not_bert(in);
+  BertConfig config;
+  config.vocab_size = in.required_size("vocab_size");
+  config.hidden_size = in.required_size("hidden_size");
+  read_widths(in, config);
+  config.max_position_embeddings = in.size("max_position_embeddings", config.max_position_embeddings);
+  config.type_vocab_size = in.size("type_vocab_size", config.type_vocab_size);
+  config.pad_token_id = in.integer("pad_token_id", config.pad_token_id);
+  config.layer_norm_eps = in.number("layer_norm_eps", config.layer_norm_eps);
+  config.initializer_range = in.number("initializer_range", config.initializer_range);
+  config.hidden_dropout_prob = in.number("hidden_dropout_prob", config.hidden_dropout_prob);
+  config.attention_probs_dropout_prob =
+      in.number("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
+  config.classifier_dropout = in.number("classifier_dropout", config.hidden_dropout_prob);
+  config.labels = read_labels(in);
+  config.original = source.dump();
+  config.check(where);
+  return config;
+}
+
+json BertConfig::to_json() const {
+  json out = original.empty() ? json::object() : json::parse(original);
+  out["architectures"] = {"BertForSequenceClassification"};
+  out["model_type"] = "bert";
+  out["hidden_act"] = "gelu";
+  out["position_embedding_type"] = "absolute";
+  out["vocab_size"] = vocab_size;
+  out["hidden_size"] = hidden_size;
+  out["num_hidden_layers"] = layers();
+  out["max_position_embeddings"] = max_position_embeddings;
+  out["type_vocab_size"] = type_vocab_size;
+  out["pad_token_id"] = pad_token_id;
+  out["layer_norm_eps"] = layer_norm_eps;
+  out["initializer_range"] = initializer_range;
+  out["hidden_dropout_prob"] = hidden_dropout_prob;
+  out["attention_probs_dropout_prob"] = attention_probs_dropout_prob;
+  out["classifier_dropout"] =
+      classifier_dropout == hidden_dropout_prob ? json(nullptr) : json(classifier_dropout);
+  out["problem_type"] = is_regression() ? "regression" : "single_label_classification";
+  out["id2label"] = json::object();
+  out["label2id"] = json::object();
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    out["id2label"][std::to_string(i)] = labels[i];
+    out["label2id"][labels[i]] = i;
+  }
+  // The labels say their number; the weights' dtype is in the weights' file, which may be saved in another
+  // one.
+  for (const char* key : {"num_labels", "torch_dtype", "dtype"}) out.erase(key);
+  is_plain() ? write_plain_keys(*this, out) : write_slender_keys(*this, out);
+  return out;
+}
+
+void BertConfig::check(const std::string& where) const {
+  check_size(where, "vocab_size", vocab_size);
+  check_size(where, "hidden_size", hidden_size);
+  check_size(where, "head size", head_dim);
+  check_size(where, "num_hidden_layers", layers());
+  check_size(where, "max_position_embeddings", max_position_embeddings);
+  check_size(where, "type_vocab_size", type_vocab_size);
+  check_size(where, "num_labels", num_labels());
+  if (ffn.size() != heads.size()) {
+    fail("{}: {} layers have heads, {} have feed-forward neurons", where, heads.size(), ffn.size());
+  }
+  for (const std::int64_t count : heads) check_size(where, "heads", count);
+  for (const std::int64_t count : ffn) check_size(where, "ffn", count);
+  if (embedding_rank != -1 && (embedding_rank < 1 || embedding_rank > hidden_size)) {
+    fail("{}: 'emb_hidden_dim' is {}; it must be -1 or from 1 to 'hidden_size' ({})", where, embedding_rank,
+         hidden_size);
+  }
+  if (pad_token_id < 0 || pad_token_id >= vocab_size) {
+    fail("{}: 'pad_token_id' is {}; it must be from 0 to {}", where, pad_token_id, vocab_size - 1);
+  }
+  check_number(where, "layer_norm_eps", layer_norm_eps, layer_norm_eps > 0, "above 0");
+  check_number(where, "initializer_range", initializer_range, initializer_range >= 0, "0 or more");
+  for (const auto& [key, rate] : {std::pair("hidden_dropout_prob", hidden_dropout_prob),
+                                  std::pair("attention_probs_dropout_prob", attention_probs_dropout_prob),
+                                  std::pair("classifier_dropout", classifier_dropout)}) {
+    check_number(where, key, rate, rate >= 0 && rate < 1, "from 0 to below 1");
+  }
+  if (std::set<std::string>(labels.begin(), labels.end()).size() != labels.size()) {
+    fail("{}: two labels in 'id2label' have the same name", where);
+  }
+  if (parameters(*this) >= max_parameters) {
+    fail("{}: the sizes make a model of {:.3g} parameters; fewer than 2^33 are supported", where,
+         parameters(*this));
+  }
+}
+
+}  // namespace costeff

@@ -1,0 +1,68 @@
+// What a BERT consists of, as a checkpoint's config.json says it.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace costeff {
+
+// The sizes and settings of a BERT with a classifier. A slender model (fewer heads or FFN neurons in some
+// layers, a factorised word embedding) is described by the same fields as a plain one.
+//
+// In the file a plain model has Hugging Face's keys alone. A slender one adds `prun_hidden_size` (heads kept
+// times head size), `prun_intermediate_size` and `emb_hidden_dim` (embedding rank, -1 if not factorised), and
+// its `num_attention_heads` counts the heads kept: the keys of the COST-EFF authors' code. Where layers
+// differ, these hold the widest layer's, and the exact widths stand in `costeff`: {"head_size": d, "heads":
+// [...], "ffn": [...]}.
+struct BertConfig {
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t head_dim = 0;         // d; in a plain model hidden_size / heads
+  std::vector<std::int64_t> heads;   // per layer
+  std::vector<std::int64_t> ffn;     // per layer: neurons between the two feed-forward matrices
+  std::int64_t embedding_rank = -1;  // R of a factorised word embedding, [vocab, R] times [R, hidden], or -1
+  std::int64_t max_position_embeddings = 512;
+  std::int64_t type_vocab_size = 2;
+  std::int64_t pad_token_id = 0;
+
+  double layer_norm_eps = 1e-12;
+  double initializer_range = 0.02;  // standard deviation of new weights
+  double hidden_dropout_prob = 0.1;
+  double attention_probs_dropout_prob = 0.1;
+  double classifier_dropout = 0.1;  // the file's null means hidden_dropout_prob
+
+  std::vector<std::string> labels = {"LABEL_0", "LABEL_1"};  // class i's name; a single one: regression
+
+  // The JSON text this was made from: to_json() keeps its other keys.
+  std::string original;
+
+  std::int64_t layers() const { return static_cast<std::int64_t>(heads.size()); }
+  std::int64_t num_labels() const { return static_cast<std::int64_t>(labels.size()); }
+  bool is_regression() const { return labels.size() == 1; }
+  // True if plain BERT can express it: all layers alike, heads fill the hidden size, the embedding is one
+  // matrix.
+  bool is_plain() const;
+
+  // A plain BERT of the given sizes, everything else by default. Throws Error as check() does.
+  static BertConfig plain(std::int64_t vocab_size, std::int64_t hidden_size, std::int64_t layers,
+                          std::int64_t heads, std::int64_t ffn);
+
+  // Reads config.json. The five sizes must be there (vocab_size, hidden_size, num_hidden_layers,
+  // num_attention_heads, intermediate_size), other keys have Hugging Face's defaults. Throws Error with the
+  // file and the key on a value of the wrong type or out of range, sizes that contradict each other, and what
+  // this engine does not compute: another model_type, activation or position embedding, a decoder.
+  static BertConfig read(const std::string& path);
+  // The same for JSON at hand; `where` begins the errors.
+  static BertConfig from_json(const nlohmann::json& json, const std::string& where);
+
+  // Hugging Face's BertForSequenceClassification config: the original's keys, updated.
+  nlohmann::json to_json() const;
+
+  // Throws Error, beginning with `where`, if a size is below 1 or above 2^20, the widths do not fit together,
+  // a rate is out of range, or the model would have 2^33 parameters or more.
+  void check(const std::string& where) const;
+};
+
+}  // namespace costeff

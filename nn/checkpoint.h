@@ -1,0 +1,41 @@
+// Models as Hugging Face directories: config.json, model.safetensors, vocab.txt, tokenizer_config.json.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/bert.h"
+#include "nn/safetensors.h"
+
+namespace costeff {
+
+// What loading met that the caller may want to report.
+struct LoadReport {
+  std::vector<std::string> initialised;  // parameters the file lacks and that were newly initialised
+  std::vector<std::string> ignored;  // tensors of the file that no BERT classifier has: heads of pre-training
+};
+
+struct LoadOptions {
+  DType dtype = DType::f32;
+  // Give a model its classes anew: with another number of labels than the checkpoint's, its classifier is
+  // initialised from `seed`. Empty: the checkpoint's own labels, and then its classifier must be there.
+  std::vector<std::string> labels;
+  std::uint64_t seed = 0;
+};
+
+// Reads a model. Names may have the `bert.` prefix or not, LayerNorm parameters may be called gamma and beta;
+// f16, bf16, f32 and f64 are converted. Throws Error, naming files and tensors, when one is missing,
+// unexpected or of a shape that the config does not give.
+std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& options,
+                                LoadReport* report = nullptr);
+
+// Whether `folder` holds a model (a config.json).
+bool is_model_folder(const std::string& folder);
+
+// Writes config.json and model.safetensors into an existing folder, and copies the tokenizer's files from
+// `tokenizer_folder`.
+void save_bert(const std::string& folder, const Bert& model, const std::string& tokenizer_folder,
+               SaveDType dtype = SaveDType::f32);
+
+}  // namespace costeff

@@ -1,0 +1,71 @@
+// Modules: the layers that a BERT is made of. A module declares its parameters in a ParameterStore when it is
+// made, and then computes.
+#pragma once
+
+#include <string>
+
+#include "autograd/ops.h"
+#include "nn/parameters.h"
+
+namespace costeff {
+
+// How a forward pass is run: on which tape, if any, and with which dropout.
+class Forward {
+ public:
+  // Inference: nothing is recorded, nothing dropped.
+  Forward() = default;
+  // Recorded on the tape; dropout draws its masks from (seed, step, order of the call in the pass).
+  explicit Forward(Tape& tape) : tape_(&tape) {}
+  Forward(Tape& tape, std::uint64_t seed, std::uint32_t step)
+      : tape_(&tape), training_(true), seed_(seed), step_(step) {}
+
+  Tape* tape() const { return tape_; }
+  bool training() const { return training_; }
+  Variable parameter(Parameter& p) const {
+    return tape_ == nullptr ? Variable(p.value) : tape_->parameter(p);
+  }
+  Dropout dropout(double p) { return training_ ? Dropout{p, {seed_, step_, next_site_++}} : Dropout{}; }
+
+ private:
+  Tape* tape_ = nullptr;
+  bool training_ = false;
+  std::uint64_t seed_ = 0;
+  std::uint32_t step_ = 0;
+  std::uint32_t next_site_ = 0;
+};
+
+// y = x W^T + b, W [out, in], b [out]; NAME.weight and NAME.bias.
+class Linear {
+ public:
+  Linear(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out);
+  // Several linear layers over the same input as one: `names` each of `out` / names.size() rows.
+  static Linear stacked(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out,
+                        std::span<const std::string> names);
+
+  Variable operator()(const Forward& forward, const Variable& x) const;
+  Variable without_bias(const Forward& forward,
+                        const Variable& x) const;  // for ops that add the bias themselves
+  Variable bias(const Forward& forward) const { return forward.parameter(*bias_); }
+
+ private:
+  Linear() = default;
+  Parameter* weight_ = nullptr;
+  Parameter* bias_ = nullptr;
+};
+
+// NAME.weight (gamma) and NAME.bias (beta), each [width].
+class LayerNorm {
+ public:
+  LayerNorm(ParameterStore& store, const std::string& name, std::int64_t width, double epsilon);
+  Variable operator()(const Forward& forward, const Variable& x) const;
+  // layer_norm(dropout(x + bias) + residual)
+  Variable fused(const Forward& forward, const Variable& x, const Variable& bias, const Dropout& dropout,
+                 const Variable& residual) const;
+
+ private:
+  Parameter* weight_;
+  Parameter* bias_;
+  double epsilon_;
+};
+
+}  // namespace costeff

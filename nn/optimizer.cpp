@@ -1,0 +1,167 @@
+#include "nn/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/backend.h"
+#include "tensor/error.h"
+
+namespace costeff {
+namespace {
+
+// Put-off steps are taken by all rows once there are this many of them, which bounds their list.
+constexpr std::size_t kMostWaiting = 4096;
+
+}  // namespace
+
+AdamVariant adam_variant(std::string_view name) {
+  if (name == "torch") return AdamVariant::torch;
+  if (name == "transformers") return AdamVariant::transformers;
+  fail_usage("unknown Adam variant '{}': torch or transformers", name);
+}
+
+std::string_view name_of(AdamVariant variant) {
+  return variant == AdamVariant::torch ? "torch" : "transformers";
+}
+
+AdamW::AdamW(ParameterStore& store, const AdamWOptions& options)
+    : store_(store),
+      options_(options),
+      m_(Tensor::zeros(store.values().shape(), store.dtype(), store.values().device())),
+      v_(Tensor::zeros(store.values().shape(), store.dtype(), store.values().device())) {
+  for (Parameter* p : store.parameters()) {
+    if (!p->by_rows) continue;
+    const std::int64_t rows = p->value.shape()[0];
+    Table& table = tables_.emplace_back();
+    table.parameter = p;
+    table.offset = store.offset(*p);
+    table.behind.assign(static_cast<std::size_t>(rows), 0);
+    table.waiting.reserve(kMostWaiting);
+    table.wanted = RowSet(rows);
+  }
+}
+
+math::AdamStep AdamW::scalars(double learning_rate, double gradient_scale, bool decays) const {
+  const auto t = static_cast<double>(steps_);
+  const double bias1 = 1 - std::pow(options_.beta1, t);
+  const double bias2 = 1 - std::pow(options_.beta2, t);
+  const bool torch = options_.variant == AdamVariant::torch;
+  return {.beta1 = options_.beta1,
+          .beta2 = options_.beta2,
+          .epsilon = options_.epsilon,
+          .decay = decays ? 1 - learning_rate * options_.weight_decay : 1,
+          .step_size = torch ? learning_rate / bias1 : learning_rate * std::sqrt(bias2) / bias1,
+          .inv_sqrt_bias2 = torch ? 1 / std::sqrt(bias2) : 1,
+          .gradient_scale = gradient_scale,
+          .decay_first = torch};
+}
+
+void AdamW::step(double learning_rate, double gradient_scale) {
+  ++steps_;
+  dispatch(store_.dtype(), [&](auto element) {
+    using T = decltype(element);
+    const Kernels<T>& k = kernels<T>(m_.device());
+    for_each_run(store_, [&](const ParameterRun& run) {
+      k.adamw(run.end - run.begin, scalars(learning_rate, gradient_scale, run.decays),
+              run.first->value.data<T>(), run.first->gradient.data<T>(), m_.data<T>() + run.begin,
+              v_.data<T>() + run.begin);
+    });
+  });
+  for (Table& table : tables_) {
+    if (table.parameter->has_gradient)
+      step_table(table, scalars(learning_rate, gradient_scale, decays(table.parameter->name)));
+  }
+}
+
+void AdamW::step_table(Table& table, const math::AdamStep& step) {
+  Parameter& p = *table.parameter;
+  const CachedVector<std::int32_t>& rows = p.touched.rows();
+  catch_up(table, rows);
+  dispatch(store_.dtype(), [&](auto element) {
+    using T = decltype(element);
+    kernels<T>(m_.device())
+        .adamw_rows(static_cast<std::int64_t>(rows.size()), p.value.shape()[1], rows.data(), step,
+                    p.value.data<T>(), p.gradient.data<T>(), m_.data<T>() + table.offset,
+                    v_.data<T>() + table.offset);
+  });
+  table.waiting.push_back(step);
+  for (const std::int32_t row : rows) {
+    table.behind[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(table.waiting.size());
+  }
+  if (table.waiting.size() == kMostWaiting) catch_up_all(table);
+}
+
+void AdamW::catch_up(Table& table, const CachedVector<std::int32_t>& rows) {
+  if (table.waiting.empty()) return;
+  const Parameter& p = *table.parameter;
+  dispatch(store_.dtype(), [&](auto element) {
+    using T = decltype(element);
+    kernels<T>(m_.device())
+        .adamw_catch_up(static_cast<std::int64_t>(rows.size()), p.value.shape()[1], rows.data(),
+                        table.waiting.data(), static_cast<std::int64_t>(table.waiting.size()),
+                        table.behind.data(), p.value.data<T>(), m_.data<T>() + table.offset,
+                        v_.data<T>() + table.offset);
+  });
+}
+
+void AdamW::catch_up(const Tensor& ids) {
+  for (Table& table : tables_) {
+    table.wanted.clear();
+    table.wanted.add(ids.data<std::int32_t>(), ids.numel());
+    catch_up(table, table.wanted.rows());
+  }
+}
+
+void AdamW::catch_up_all(Table& table) {
+  table.wanted.clear();
+  table.wanted.add_all();
+  catch_up(table, table.wanted.rows());
+  std::fill(table.behind.begin(), table.behind.end(), 0);
+  table.waiting.clear();
+}
+
+void AdamW::catch_up_all() {
+  for (Table& table : tables_) catch_up_all(table);
+}
+
+void AdamW::restore(std::int64_t steps) {
+  steps_ = steps;
+  for (Table& table : tables_) {
+    std::fill(table.behind.begin(), table.behind.end(), 0);
+    table.waiting.clear();
+  }
+}
+
+double gradient_norm(const ParameterStore& store) {
+  double total = 0;
+  dispatch(store.dtype(), [&](auto element) {
+    using T = decltype(element);
+    const auto add = [&](const Parameter& p, const T* gradient, std::int64_t n) {
+      double squares = 0;
+      kernels<T>(p.value.device()).sum_of_squares(n, gradient, &squares);
+      total += squares;
+    };
+    for (const Parameter* p : store.parameters()) {
+      if (!p->by_rows || !p->has_gradient) continue;
+      const std::int64_t cols = p->value.shape()[1];
+      for (const std::int32_t row : p->touched.rows()) add(*p, p->gradient.data<T>() + row * cols, cols);
+    }
+    for_each_run(store, [&](const ParameterRun& run) {
+      add(*run.first, run.first->gradient.data<T>(), run.end - run.begin);
+    });
+  });
+  return std::sqrt(total);
+}
+
+double clip_scale(double norm, double max_norm) {
+  return max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1;
+}
+
+double warmup_linear(std::int64_t step, std::int64_t warmup, std::int64_t total) {
+  const auto at = static_cast<double>(step);
+  if (step < warmup) return at / static_cast<double>(std::max<std::int64_t>(1, warmup));
+  return std::max(0.0, (static_cast<double>(total) - at) /
+                           static_cast<double>(std::max<std::int64_t>(1, total - warmup)));
+}
+
+}  // namespace costeff

@@ -1,0 +1,132 @@
+#include "nn/parameters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "tensor/error.h"
+#include "tensor/philox.h"
+
+namespace costeff {
+namespace {
+
+// Tables by rows first, then weights that decay, then the rest.
+int region(const Parameter& p) {
+  return p.by_rows ? 0 : (decays(p.name) ? 1 : 2);
+}
+
+}  // namespace
+
+bool decays(std::string_view name) {
+  return name.find("bias") == std::string_view::npos &&
+         name.find("LayerNorm.weight") == std::string_view::npos;
+}
+
+Parameter& ParameterStore::declare(std::string name, const Shape& shape, std::vector<Parameter::Part> parts) {
+  for (const Parameter& p : parameters_) {
+    if (p.name == name) fail("two parameters named {}", name);
+  }
+  Parameter& p = parameters_.emplace_back();
+  p.name = std::move(name);
+  p.parts = std::move(parts);
+  shapes_.push_back(shape);
+  return p;
+}
+
+Parameter& ParameterStore::add(std::string name, const Shape& shape) {
+  std::vector<Parameter::Part> whole = {{name, 0, shape[0]}};
+  return declare(std::move(name), shape, std::move(whole));
+}
+
+Parameter& ParameterStore::add_stacked(std::string name, const Shape& shape,
+                                       std::vector<Parameter::Part> parts) {
+  return declare(std::move(name), shape, std::move(parts));
+}
+
+Parameter& ParameterStore::add_table(std::string name, const Shape& shape) {
+  Parameter& p = add(std::move(name), shape);
+  p.by_rows = true;
+  p.touched = RowSet(shape[0]);
+  return p;
+}
+
+void ParameterStore::allocate() {
+  std::int64_t total = 0;
+  for (const Shape& s : shapes_) total += s.numel();
+  values_ = Tensor::empty({total}, dtype_, device_);
+  std::int64_t begin = 0;
+  for (int wanted = 0; wanted < 3; ++wanted) {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      Parameter& p = parameters_[i];
+      if (region(p) != wanted) continue;
+      p.value = values_.slice(begin, begin + shapes_[i].numel()).reshape(shapes_[i]);
+      begin += shapes_[i].numel();
+      order_.push_back(&p);
+    }
+  }
+}
+
+void ParameterStore::allocate_gradients() {
+  if (gradients_.defined()) return;
+  gradients_ = Tensor::zeros(values_.shape(), dtype_, device_);
+  for (Parameter* p : order_) {
+    const std::int64_t begin = offset(*p);
+    p->gradient = gradients_.slice(begin, begin + p->value.numel()).reshape(p->value.shape());
+  }
+}
+
+std::int64_t ParameterStore::count() const {
+  return values_.numel();
+}
+
+std::vector<NamedTensor> ParameterStore::named() const {
+  std::vector<NamedTensor> all;
+  for (const Parameter& p : parameters_) {
+    for (const Parameter::Part& part : p.parts) {
+      all.push_back({part.name, const_cast<Parameter*>(&p), part.begin, part.end});
+    }
+  }
+  return all;
+}
+
+NamedTensor ParameterStore::find(std::string_view name) const {
+  for (NamedTensor& t : named()) {
+    if (t.name == name) return t;
+  }
+  fail("the model has no parameter {}", name);
+}
+
+std::int64_t ParameterStore::offset(const Parameter& parameter) const {
+  const auto* first = static_cast<const std::byte*>(values_.raw());
+  const auto* own = static_cast<const std::byte*>(parameter.value.raw());
+  return (own - first) / static_cast<std::int64_t>(size_of(dtype_));
+}
+
+void ParameterStore::freeze(const std::function<bool(std::string_view name)>& which) {
+  for (Parameter* p : order_) p->frozen = which(p->name);
+}
+
+void ParameterStore::clear_gradients() const {
+  for (Parameter* p : order_) p->has_gradient = false;
+}
+
+void initialise_normal(const Tensor& tensor, std::string_view name, double deviation, std::uint64_t seed) {
+  std::uint64_t hash = 14695981039346656037u;  // FNV-1a of the name: a stream of its own for each tensor
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
+  const auto high = [](std::uint64_t x) { return static_cast<std::uint32_t>(x >> 32); };
+  const Tensor values = Tensor::empty({tensor.numel()}, DType::f64);
+  const std::span<double> out = values.span<double>();
+  for (std::size_t i = 0; i < out.size(); i += 2) {
+    const auto r = philox4x32({low(i), high(i), low(hash), high(hash)}, {low(seed), high(seed)});
+    // Box-Muller: two uniform numbers in (0, 1] make two normal ones.
+    const double u = (static_cast<double>(r[0]) + 1) / 4294967296.0;
+    const double angle = 2 * std::numbers::pi * static_cast<double>(r[1]) / 4294967296.0;
+    const double radius = deviation * std::sqrt(-2 * std::log(u));
+    out[i] = radius * std::cos(angle);
+    if (i + 1 < out.size()) out[i + 1] = radius * std::sin(angle);
+  }
+  tensor.copy_from(values.reshape(tensor.shape()));
+}
+
+}  // namespace costeff

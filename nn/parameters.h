@@ -1,0 +1,103 @@
+// The parameters of a model: named tensors in one flat buffer, their gradients in another of the same layout.
+//
+// Norm, optimiser and checkpoint are then single passes over long runs. The buffer holds tables read by rows
+// first, then weights that decay, then biases and LayerNorm parameters, which do not.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/parameter.h"
+
+namespace costeff {
+
+// A tensor by its checkpoint name: a parameter, or a run of rows of a stacked one.
+struct NamedTensor {
+  std::string name;
+  Parameter* parameter = nullptr;
+  std::int64_t begin = 0;  // rows of the parameter
+  std::int64_t end = 0;
+
+  Tensor value() const { return parameter->value.slice(begin, end); }
+  Tensor gradient() const { return parameter->gradient.slice(begin, end); }
+};
+
+// Whether weight decay acts on a parameter: not on biases and LayerNorm weights.
+bool decays(std::string_view name);
+
+class ParameterStore {
+ public:
+  explicit ParameterStore(DType dtype, Device device = kCpu) : dtype_(dtype), device_(device) {}
+  ParameterStore(const ParameterStore&) = delete;
+  ParameterStore& operator=(const ParameterStore&) = delete;
+
+  // ---- declaring, before allocate(). The reference stays valid. Throws Error on a name that stands twice.
+  Parameter& add(std::string name, const Shape& shape);
+  // Several tensors of the same row length as one, so that one matrix product computes them: parts name runs
+  // of rows.
+  Parameter& add_stacked(std::string name, const Shape& shape, std::vector<Parameter::Part> parts);
+  // A table of which a batch reads few rows: its gradient and its optimiser state are kept by rows.
+  Parameter& add_table(std::string name, const Shape& shape);
+  void allocate();            // values, uninitialised, once
+  void allocate_gradients();  // and gradients, when the model is to be trained
+
+  // ---- use
+  DType dtype() const { return dtype_; }
+  std::int64_t count() const;                                        // elements of all parameters
+  std::span<Parameter* const> parameters() const { return order_; }  // in the order of the flat buffer
+  std::vector<NamedTensor> named() const;         // by checkpoint name, in declaration order
+  NamedTensor find(std::string_view name) const;  // throws Error for an unknown name
+  const Tensor& values() const { return values_; }
+  std::int64_t offset(const Parameter& parameter) const;  // of its first element in the flat buffer
+  void freeze(const std::function<bool(std::string_view name)>& which);
+
+  // Forgets gradients, so that the next backward writes instead of adding.
+  void clear_gradients() const;
+
+ private:
+  Parameter& declare(std::string name, const Shape& shape, std::vector<Parameter::Part> parts);
+
+  DType dtype_;
+  Device device_;
+  std::deque<Parameter> parameters_;
+  std::deque<Shape> shapes_;
+  std::vector<Parameter*> order_;
+  Tensor values_;
+  Tensor gradients_;
+};
+
+// A run of neighbouring parameters in the flat buffer that are treated alike.
+struct ParameterRun {
+  Parameter* first = nullptr;
+  std::int64_t begin = 0;  // elements of the flat buffer
+  std::int64_t end = 0;
+  bool decays = false;
+};
+
+// Calls f with each maximal run of dense parameters that have a gradient, in order.
+template <class F>
+void for_each_run(const ParameterStore& store, F&& f) {
+  ParameterRun run;
+  for (Parameter* p : store.parameters()) {
+    const bool in = p->has_gradient && !p->by_rows;
+    const std::int64_t begin = store.offset(*p);
+    const bool decay = decays(p->name);
+    if (run.first != nullptr && (!in || begin != run.end || decay != run.decays)) {
+      f(run);
+      run.first = nullptr;
+    }
+    if (!in) continue;
+    if (run.first == nullptr) run = {p, begin, begin, decay};
+    run.end = begin + p->value.numel();
+  }
+  if (run.first != nullptr) f(run);
+}
+
+// Fills a tensor with normal numbers of the given standard deviation: a function of seed and name alone.
+void initialise_normal(const Tensor& tensor, std::string_view name, double deviation, std::uint64_t seed);
+
+}  // namespace costeff
