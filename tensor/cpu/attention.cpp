@@ -1,0 +1,98 @@
+// Attention within each sequence: P = softmax(Q K^T / sqrt(d)) over the real keys, out = dropout(P) V.
+#include "tensor/cpu/attention.h"
+
+#include <cmath>
+#include <limits>
+
+namespace costeff::COSTEFF_ISA {
+namespace {
+
+// Turns one row of scores [keys, rounded up] into probabilities after dropout; those before it go to `kept`
+// [tokens], if wanted.
+template <class T>
+COSTEFF_INLINE void softmax_row(std::int64_t keys, std::int64_t tokens, T scale, typename Simd<T>::Vec tail,
+                                T* row, const T* mask, T* kept) {
+  using S = Simd<T>;
+  using Vec = typename S::Vec;
+  const std::int64_t padded = round_up(keys, S::kLanes);
+  S::store(row + padded - S::kLanes, S::load(row + padded - S::kLanes) + tail);
+  Vec top = S::load(row);
+  for (std::int64_t c = S::kLanes; c < padded; c += S::kLanes) {
+    const Vec x = S::load(row + c);
+    top = x > top ? x : top;
+  }
+  const T largest = reduce_lanes<true, T>(top);
+  Vec sum{};
+  for (std::int64_t c = 0; c < padded; c += S::kLanes) {
+#pragma omp simd
+    for (std::int64_t l = 0; l < S::kLanes; ++l) row[c + l] = math::exp((row[c + l] - largest) * scale);
+    sum += S::load(row + c);
+  }
+  const Vec inverse = S::broadcast(T(1) / reduce_lanes<false, T>(sum));
+  for (std::int64_t c = 0; c < padded; c += S::kLanes) {
+    Vec p = S::load(row + c) * inverse;
+    if (kept != nullptr) {
+      if (tokens - c >= S::kLanes) {
+        S::store(kept + c, p);
+      } else {
+        S::store_part(kept + c, tokens - c, p);
+      }
+    }
+    if (mask != nullptr) p *= load_up_to(mask, c, tokens);
+    S::store(row + c, p);
+  }
+  if (kept != nullptr) {
+    for (std::int64_t c = padded; c < tokens; ++c) kept[c] = 0;
+  }
+}
+
+template <class T>
+void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv, Dropout dropout,
+               T* out, T* probabilities, T* workspace) {
+  using S = Simd<T>;
+  const std::int64_t width = heads * head_dim, stride = 3 * width, d = round_up(head_dim, S::kLanes);
+  const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+  for_each_head<T>(sequences, heads, head_dim, workspace, [=](const HeadTask<T>& task) {
+    const std::int64_t n = round_up(task.keys, S::kLanes);
+    const T* q = qkv + task.first_row * stride +
+                 task.head * head_dim;  // [tokens, head_dim], rows `stride` apart; k and v likewise
+    ScratchCutter<T> cut{task.scratch};
+    T *kt = cut.take(d * n), *v = cut.take(n * d), *scores = cut.take(kQueryBlock * n), *buffer = cut.next;
+    pack_transposed(task.keys, head_dim, q + width, stride, kt, n);
+    pack_rows(task.keys, head_dim, q + 2 * width, stride, v, d);
+    typename S::Vec tail{};
+    for (std::int64_t l = 0; l < S::kLanes; ++l)
+      tail[l] = n - S::kLanes + l < task.keys ? T(0) : -std::numeric_limits<T>::infinity();
+    for (std::int64_t i = 0; i < task.tokens; i += kQueryBlock) {
+      const std::int64_t rows = smaller(kQueryBlock, task.tokens - i);
+      multiply_panel<false>(rows, n, head_dim, q + i * stride, stride, 1, kt, n, scores, n);
+      const T* mask = mask_of_rows(dropout, task, i, rows, buffer);
+      T* kept = probabilities == nullptr ? nullptr : probabilities + task.first_pair + i * task.tokens;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        softmax_row<T>(task.keys, task.tokens, scale, tail, scores + r * n,
+                       mask == nullptr ? nullptr : mask + r * task.tokens,
+                       kept == nullptr ? nullptr : kept + r * task.tokens);
+      }
+      T* o = out + (task.first_row + i) * width + task.head * head_dim;
+      multiply_panel<false>(rows, head_dim, task.keys, scores, n, 1, v, d, o, width);
+    }
+  });
+}
+
+template <class T>
+std::int64_t attention_workspace(std::int64_t longest, std::int64_t head_dim) {
+  return omp_get_max_threads() * scratch_of_thread<T>(longest, head_dim) +
+         64 / static_cast<std::int64_t>(sizeof(T));
+}
+
+}  // namespace
+
+template <class T>
+void fill_attention(Kernels<T>& k) {
+  k.attention_workspace = attention_workspace<T>;
+  k.attention = attention<T>;
+}
+template void fill_attention(Kernels<float>& k);
+template void fill_attention(Kernels<double>& k);
+
+}  // namespace costeff::COSTEFF_ISA

@@ -1,0 +1,74 @@
+// Reductions of a whole array, accumulated in f64.
+#include <limits>
+
+#include "tensor/cpu/partials.h"
+#include "tensor/cpu/table.h"
+
+namespace costeff::COSTEFF_ISA {
+namespace {
+
+template <class T>
+void sum(std::int64_t n, const T* x, T* out) {
+  *out = static_cast<T>(ordered_sum(n, n, [=](std::int64_t begin, std::int64_t end) {
+    double s = 0;
+#pragma omp simd reduction(+ : s)
+    for (std::int64_t i = begin; i < end; ++i) s += static_cast<double>(x[i]);
+    return s;
+  }));
+}
+
+template <class T>
+void sum_of_squares(std::int64_t n, const T* x, double* out) {
+  *out = ordered_sum(n, n, [=](std::int64_t begin, std::int64_t end) {
+    double s = 0;
+#pragma omp simd reduction(+ : s)
+    for (std::int64_t i = begin; i < end; ++i) s += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    return s;
+  });
+}
+
+template <class T>
+struct PartialRange {
+  T smallest, largest;
+  std::int64_t non_finite;
+};
+
+template <class T>
+Range range(std::int64_t n, const T* x) {
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  PartialRange<T> partials[kPartials];
+  partial_results(n, n, partials, [=](std::int64_t begin, std::int64_t end) {
+    T low = kInfinity, high = -kInfinity;
+    std::int64_t finite = 0;
+#pragma omp simd reduction(min : low) reduction(max : high) reduction(+ : finite)
+    for (std::int64_t i = begin; i < end; ++i) {
+      const bool is_finite = x[i] - x[i] == T(0);
+      const T for_low = is_finite ? x[i] : kInfinity, for_high = is_finite ? x[i] : -kInfinity;
+      low = for_low < low ? for_low : low;
+      high = for_high > high ? for_high : high;
+      finite += is_finite ? 1 : 0;
+    }
+    return PartialRange<T>{low, high, end - begin - finite};
+  });
+  PartialRange<T> all{kInfinity, -kInfinity, 0};
+  for (const PartialRange<T>& p : partials) {
+    all.smallest = p.smallest < all.smallest ? p.smallest : all.smallest;
+    all.largest = p.largest > all.largest ? p.largest : all.largest;
+    all.non_finite += p.non_finite;
+  }
+  if (all.non_finite == n) return {0, 0, n};
+  return {static_cast<double>(all.smallest), static_cast<double>(all.largest), all.non_finite};
+}
+
+}  // namespace
+
+template <class T>
+void fill_reduce(Kernels<T>& k) {
+  k.sum = sum<T>;
+  k.sum_of_squares = sum_of_squares<T>;
+  k.range = range<T>;
+}
+template void fill_reduce(Kernels<float>& k);
+template void fill_reduce(Kernels<double>& k);
+
+}  // namespace costeff::COSTEFF_ISA

@@ -1,0 +1,124 @@
+// The CPU backend: one table of kernels per instruction set, the best of them chosen once, and the matrix
+// product from OpenBLAS.
+#include <cblas.h>
+
+#include <array>
+#include <cstdlib>
+#include <string_view>
+
+#include "tensor/backend.h"
+#include "tensor/error.h"
+
+namespace costeff {
+
+// tensor/cpu/table.cpp, compiled three times.
+namespace v2 {
+void fill_table(Kernels<float>& k);
+void fill_table(Kernels<double>& k);
+}  // namespace v2
+namespace v3 {
+void fill_table(Kernels<float>& k);
+void fill_table(Kernels<double>& k);
+}  // namespace v3
+namespace v4 {
+void fill_table(Kernels<float>& k);
+void fill_table(Kernels<double>& k);
+}  // namespace v4
+
+namespace {
+
+template <class T>
+void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
+          std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  if (m == 0 || n == 0) return;
+  if (k == 0) {  // an empty sum; BLAS would want row strides of at least 1
+    for (std::int64_t i = 0; i < m; ++i) {
+      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == T(0) ? T(0) : beta * c[i * ldc + j];
+    }
+    return;
+  }
+  const auto op = [](bool transpose) { return transpose ? CblasTrans : CblasNoTrans; };
+  const auto size = [](std::int64_t x) { return static_cast<blasint>(x); };
+  if constexpr (std::is_same_v<T, float>) {
+    cblas_sgemm(CblasRowMajor, op(trans_a), op(trans_b), size(m), size(n), size(k), alpha, a, size(lda), b,
+                size(ldb), beta, c, size(ldc));
+  } else {
+    cblas_dgemm(CblasRowMajor, op(trans_a), op(trans_b), size(m), size(n), size(k), alpha, a, size(lda), b,
+                size(ldb), beta, c, size(ldc));
+  }
+}
+
+template <class T>
+std::array<Kernels<T>, 3> make_tables() {
+  std::array<Kernels<T>, 3> tables{};
+  v2::fill_table(tables[0]);
+  v3::fill_table(tables[1]);
+  v4::fill_table(tables[2]);
+  for (Kernels<T>& table : tables) table.gemm = gemm<T>;
+  return tables;
+}
+
+Isa isa_of_processor() {
+  if (__builtin_cpu_supports("x86-64-v4")) return Isa::v4;
+  if (__builtin_cpu_supports("x86-64-v3")) return Isa::v3;
+  if (__builtin_cpu_supports("x86-64-v2")) return Isa::v2;
+  fail("this processor is too old: costeff needs x86-64-v2 (SSE4.2)");
+}
+
+Isa choose_isa() {
+  const Isa best = isa_of_processor();
+  const char* wanted = std::getenv("COSTEFF_ISA");
+  if (wanted == nullptr || *wanted == '\0') return best;
+  for (const Isa isa : {Isa::v2, Isa::v3, Isa::v4}) {
+    if (wanted == name_of(isa)) return isa < best ? isa : best;
+  }
+  fail("COSTEFF_ISA is \"{}\"; it can be v2, v3 or v4", wanted);
+}
+
+template <class T>
+const Kernels<T>& kernels_of(Device device) {
+  if (device.type != Device::Type::cpu)
+    fail("no kernels for {}: this build of costeff has no CUDA", to_string(device));
+  static const Kernels<T>& chosen = cpu_kernels<T>(best_isa());
+  return chosen;
+}
+
+}  // namespace
+
+std::string_view name_of(Isa isa) {
+  switch (isa) {
+    case Isa::v4:
+      return "v4";
+    case Isa::v3:
+      return "v3";
+    case Isa::v2:
+      break;
+  }
+  return "v2";
+}
+
+Isa best_isa() {
+  static const Isa isa = choose_isa();
+  return isa;
+}
+
+template <class T>
+const Kernels<T>& cpu_kernels(Isa isa) {
+  static const std::array<Kernels<T>, 3> tables = make_tables<T>();
+  if (isa > best_isa())
+    fail("this processor (or COSTEFF_ISA) allows {}, not {}", name_of(best_isa()), name_of(isa));
+  return tables[static_cast<std::size_t>(isa)];
+}
+template const Kernels<float>& cpu_kernels<float>(Isa isa);
+template const Kernels<double>& cpu_kernels<double>(Isa isa);
+
+template <>
+const Kernels<float>& kernels<float>(Device device) {
+  return kernels_of<float>(device);
+}
+template <>
+const Kernels<double>& kernels<double>(Device device) {
+  return kernels_of<double>(device);
+}
+
+}  // namespace costeff
