@@ -29,6 +29,7 @@ class Bert {
   explicit Bert(BertConfig config, DType dtype = DType::f32);
 
   const BertConfig& config() const { return config_; }
+  BertConfig& config() { return config_; }  // rates and label names may change, sizes may not
   ParameterStore& parameters() { return *store_; }
   const ParameterStore& parameters() const { return *store_; }
   // BERT's own initialisation: weights normal with config.initializer_range, biases 0, LayerNorm 1 and 0.
