@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -122,7 +121,7 @@ TEST_F(SafetensorsTest, WhatIsWrittenIsRead) {
   EXPECT_THAT(wide, ElementsAre(double{0.1f}, double{1e-30f}));
   file.read_f32("empty", nullptr, 0);
 
-  // The header ends on a multiple of 8, so that f64 data can be used in place by those who map the file.
+  // The header ends on a multiple of 8, for those who use f64 data in place.
   std::uint64_t length = 0;
   std::memcpy(&length, read_text(path_).data(), 8);
   EXPECT_EQ(length % 8, 0u);

@@ -287,6 +287,7 @@ TEST_F(FileTest, AFolderIsMadeAndReplaced) {
       write_folder_atomically(name, [&](const std::string& folder) {
         EXPECT_NE(folder, at("c"));
         EXPECT_TRUE(fs::is_empty(folder));
+        EXPECT_FALSE(recover_folder(at("c"))) << "a folder being filled stays out";
         put(folder + "/x", content);
         fs::create_directory(folder + "/sub");
         put(folder + "/sub/y", content);
