@@ -1,0 +1,132 @@
+// The tables themselves, the matrix product, thread counts, and what the backend says of itself.
+#include "tensor/backend.h"
+
+#include <cstring>
+#include <stdexcept>
+
+#include "tensor/error.h"
+#include "tests/tensor/kernel_test.h"
+
+namespace costeff::testing {
+namespace {
+
+template <class T>
+class Backend : public ::testing::Test {};
+TYPED_TEST_SUITE(Backend, KernelTypes);
+
+TYPED_TEST(Backend, EveryTableIsComplete) {
+  using T = TypeParam;
+  for_each_isa<T>([](const Kernels<T>& k) {
+    static_assert(sizeof(k) % sizeof(void*) == 0, "a table holds nothing but functions");
+    std::array<void*, sizeof(k) / sizeof(void*)> entries;
+    std::memcpy(entries.data(), &k, sizeof k);
+    for (std::size_t i = 0; i < entries.size(); ++i) EXPECT_NE(entries[i], nullptr) << "entry " << i;
+  });
+}
+
+TYPED_TEST(Backend, GemmMatchesPlainLoops) {
+  using T = TypeParam;
+  const Kernels<T>& k = kernels<T>(kCpu);
+  struct Case {
+    std::int64_t m, n, size;
+  };
+  for (const auto [m, n, depth] :
+       {Case{1, 1, 1}, Case{5, 3, 7}, Case{17, 33, 64}, Case{4, 6, 0}, Case{0, 3, 2}, Case{3, 0, 2}}) {
+    for (const bool trans_a : {false, true}) {
+      for (const bool trans_b : {false, true}) {
+        for (const T beta : {T(0), T(1), T(0.5)}) {
+          const std::int64_t lda = (trans_a ? m : depth) + 2, ldb = (trans_b ? depth : n) + 1, ldc = n + 3;
+          const auto a = random_values<T>((trans_a ? depth : m) * lda, 61),
+                     b = random_values<T>((trans_b ? n : depth) * ldb, 62);
+          auto c = old_content<T>(m * ldc, beta);
+          Doubles expected(static_cast<std::size_t>(m * n));
+          for (std::int64_t i = 0; i < m; ++i) {
+            for (std::int64_t j = 0; j < n; ++j) {
+              double sum = 0;
+              for (std::int64_t p = 0; p < depth; ++p) {
+                sum += static_cast<double>(a[static_cast<std::size_t>(trans_a ? p * lda + i : i * lda + p)]) *
+                       static_cast<double>(b[static_cast<std::size_t>(trans_b ? j * ldb + p : p * ldb + j)]);
+              }
+              expected[static_cast<std::size_t>(i * n + j)] =
+                  blended(1.5 * sum, beta, c[static_cast<std::size_t>(i * ldc + j)]);
+            }
+          }
+          k.gemm(trans_a, trans_b, m, n, depth, T(1.5), a.data(), lda, b.data(), ldb, beta, c.data(), ldc);
+          std::vector<T> result;
+          for (std::int64_t i = 0; i < m; ++i) {
+            for (std::int64_t j = 0; j < n; ++j) result.push_back(c[static_cast<std::size_t>(i * ldc + j)]);
+          }
+          expect_close(result, expected, tolerance<T>(1e-5));
+        }
+      }
+    }
+  }
+}
+
+// Row sums and the like are split between threads in ways that may not change a bit.
+TYPED_TEST(Backend, ResultsDoNotDependOnTheNumberOfThreads) {
+  using T = TypeParam;
+  constexpr std::int64_t kRows = 300, kCols = 520;
+  const auto x = random_values<T>(kRows * kCols, 63), y = random_values<T>(kRows * kCols, 64),
+             bias = random_values<T>(kCols, 65);
+  const std::int32_t offsets[] = {0, 100, 130, 300}, lengths[] = {100, 30, 150};
+  const std::int64_t pairs[] = {0, 10000, 10900, 39800};
+  const Sequences sequences{3, offsets, lengths, pairs, 170};
+  const auto qkv = random_values<T>(kRows * 3 * 4 * 32, 66), dout = random_values<T>(kRows * 4 * 32, 67);
+  const int before = threads();
+  std::vector<std::vector<T>> results;
+  for (const int count : {1, 2, 3}) {
+    set_threads(count);
+    EXPECT_EQ(threads(), count);
+    EXPECT_EQ(cpu_info().blas_threads, count);
+    const Kernels<T>& k = kernels<T>(kCpu);
+    std::vector<T> all;
+    const auto keep = [&](const std::vector<T>& part) { all.insert(all.end(), part.begin(), part.end()); };
+    std::vector<T> sum(kCols), dx(x.size()), dbias(kCols), scalar(1), dgamma(kCols), dbeta(kCols),
+        rstd(kRows), xhat(x.size());
+    k.sum_rows(kRows, kCols, x.data(), T(0), sum.data());
+    k.bias_gelu_backward(kRows, kCols, x.data(), bias.data(), y.data(), T(0), dx.data(), T(0), dbias.data());
+    k.squared_error(kRows * kCols, x.data(), y.data(), scalar.data());
+    k.layer_norm_parameters_backward(kRows, kCols, x.data(), y.data(), T(0), dgamma.data(), T(0),
+                                     dbeta.data());
+    for (const auto& part : {sum, dx, dbias, scalar, dgamma, dbeta}) keep(part);
+    k.layer_norm(kRows, kCols, x.data(), bias.data(), kSomeDropout, y.data(), bias.data(), bias.data(),
+                 T(1e-5), dx.data(), xhat.data(), rstd.data());
+    for (const auto& part : {dx, xhat, rstd}) keep(part);
+    std::vector<T> workspace(static_cast<std::size_t>(k.attention_workspace(170, 32))), p(4 * 39800),
+        out(dout.size());
+    std::vector<T> dqkv(qkv.size());
+    k.attention(sequences, 4, 32, qkv.data(), kSomeDropout, out.data(), p.data(), workspace.data());
+    k.attention_backward(sequences, 4, 32, qkv.data(), p.data(), kSomeDropout, dout.data(), T(0), dqkv.data(),
+                         workspace.data());
+    for (const auto& part : {out, p, dqkv}) keep(part);
+    results.push_back(std::move(all));
+  }
+  set_threads(before);
+  EXPECT_EQ(results[0], results[1]);
+  EXPECT_EQ(results[0], results[2]);
+}
+
+TEST(BackendChoice, RefusesWhatItHasNot) {
+  EXPECT_THROW(set_threads(0), Error);
+  try {
+    kernels<float>(Device{Device::Type::cuda, 0});
+    FAIL() << "there are no kernels for CUDA here";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("this build of costeff has no CUDA"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(BackendChoice, SaysWhatItRunsOn) {
+  const CpuInfo info = cpu_info();
+  EXPECT_FALSE(info.processor.empty());
+  EXPECT_EQ(info.blas.rfind("OpenBLAS ", 0), 0u) << info.blas;
+  EXPECT_FALSE(info.blas_kernels.empty());
+  EXPECT_GE(info.blas_threads, 1);
+  EXPECT_GE(available_cores(), 1);
+  EXPECT_NE(info.isa.find(std::string(name_of(best_isa()))), std::string::npos);
+}
+
+}  // namespace
+}  // namespace costeff::testing
