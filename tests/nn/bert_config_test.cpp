@@ -173,7 +173,7 @@ TEST(BertConfigTest, EverySizeIsChecked) {
                           "intermediate_size", "max_position_embeddings", "type_vocab_size",
                           "prun_hidden_size", "prun_intermediate_size", "emb_hidden_dim"}) {
     for (const json& value : bad) {
-      EXPECT_THAT(error_with({{key, value}}), HasSubstr("'" + std::string(key) + "'")) << value;
+      EXPECT_THAT(error_with({{key, value}}), HasSubstr(fmt::format("'{}'", key))) << value;
     }
   }
   for (const char* key :
@@ -212,7 +212,7 @@ TEST(BertConfigTest, SizesThatDoNotFitTogetherAreRefused) {
 TEST(BertConfigTest, RatesAreChecked) {
   for (const char* key : {"hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"}) {
     for (const json& value : {json(-0.1), json(1.0), json(5), json("0.1")}) {
-      EXPECT_THAT(error_with({{key, value}}), HasSubstr("'" + std::string(key) + "'")) << value;
+      EXPECT_THAT(error_with({{key, value}}), HasSubstr(fmt::format("'{}'", key))) << value;
     }
   }
   EXPECT_THAT(error_with({{"layer_norm_eps", 0}}), HasSubstr("'layer_norm_eps'"));

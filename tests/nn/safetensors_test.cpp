@@ -243,7 +243,7 @@ TEST_F(SafetensorsTest, AWrongDescriptionIsRefusedByName) {
   EXPECT_THAT(described("7", "[2,3]", "[0,24]"), HasSubstr("no dtype"));
   for (const char* size : {"-1", "1.5", "\"2\"", "null", "true", "1e3", "18446744073709551615", "[2]",
                            "99999999999999999999999999"}) {
-    EXPECT_THAT(described("\"F32\"", "[" + std::string(size) + ",3]", "[0,24]"),
+    EXPECT_THAT(described("\"F32\"", fmt::format("[{},3]", size), "[0,24]"),
                 AllOf(HasSubstr("'w.x'"), HasSubstr("not a size")))
         << size;
   }
