@@ -130,7 +130,7 @@ TEST(BertConfigTest, ReadsLabels) {
     return BertConfig::from_json(with(huggingface(), changes), "x").labels;
   };
   json twelve;
-  for (int i = 0; i < 12; ++i) twelve[std::to_string(i)] = "c" + std::to_string(i);
+  for (int i = 0; i < 12; ++i) twelve[std::to_string(i)] = fmt::format("c{}", i);
   EXPECT_EQ(labels({{"id2label", twelve}})[10], "c10") << "by number, not by text";
   EXPECT_THAT(labels({{"label2id", {{"no", 1}, {"yes", 0}}}}), ElementsAre("yes", "no"));
   EXPECT_THAT(labels({{"num_labels", 3}}), ElementsAre("LABEL_0", "LABEL_1", "LABEL_2"));
