@@ -1,7 +1,5 @@
 #include "data/task.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -11,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "data/join.h"
 #include "data/text_file.h"
 #include "data/tsv.h"
 #include "tensor/error.h"
@@ -137,7 +136,7 @@ std::int32_t parse_label(const Task& task, const Source& source, std::size_t row
   const auto found = std::find(task.labels.begin(), task.labels.end(), text);
   if (found == task.labels.end()) {
     fail("{}:{}: unknown label \"{}\"; {} has: {}", source.table.name(), source.table.line(row), text,
-         task.name, fmt::join(task.labels, ", "));
+         task.name, join(task.labels, ", "));
   }
   return static_cast<std::int32_t>(found - task.labels.begin());
 }
@@ -148,7 +147,7 @@ Task find_task(std::string_view name) {
   for (const Task& task : all_tasks()) {
     if (plain(task.name) == plain(name)) return task;
   }
-  fail_usage("unknown task \"{}\"; known tasks: {}", name, fmt::join(task_names(), ", "));
+  fail_usage("unknown task \"{}\"; known tasks: {}", name, join(task_names(), ", "));
 }
 
 std::vector<std::string> task_names() {
@@ -245,7 +244,7 @@ std::string split_file(const Task& task, const std::string& path, Split split) {
       if (fs::exists(file, unused)) return file.string();
     }
   }
-  fail("{}: the folder has no {} (nor with .gz)", path, fmt::join(names, ", no "));
+  fail("{}: the folder has no {} (nor with .gz)", path, join(names, ", no "));
 }
 
 MetricValues evaluate(const Task& task, std::span<const std::int32_t> predictions,

@@ -91,27 +91,21 @@ Tokenizer::Tokenizer(std::vector<std::string> tokens, const std::string& path,
       strip_accents_(options.strip_accents == TokenizerOptions::StripAccents::kAsLowerCase
                          ? options.lower_case
                          : options.strip_accents == TokenizerOptions::StripAccents::kYes),
-      tokens_(std::move(tokens)) {
-  ids_.reserve(tokens_.size());
+      tokens_(std::move(tokens)),
+      ids_(tokens_.size()),
+      continuations_(tokens_.size()) {
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     const std::string_view token = tokens_[i];
     const auto id = static_cast<std::int32_t>(i);
-    const auto [found, is_new] = ids_.emplace(token, id);
-    if (!is_new) fail("{}:{}: \"{}\" stands in line {} already", path, i + 1, token, found->second + 1);
-    longest_ = std::max(longest_, token.size());
-    if (token.size() > 2 && token.starts_with("##")) {
-      continuations_.emplace(token.substr(2), id);
-      longest_continuation_ = std::max(longest_continuation_, token.size() - 2);
-    }
+    const std::int32_t there = ids_.insert(token, id);
+    if (there >= 0) fail("{}:{}: \"{}\" stands in line {} already", path, i + 1, token, there + 1);
+    if (token.size() > 2 && token.starts_with("##")) continuations_.insert(token.substr(2), id);
   }
   const auto special = [&](const char* token, bool required) {
-    const auto found = ids_.find(token);
-    if (found != ids_.end()) {
-      specials_.emplace_back(token, found->second);
-      return found->second;
-    }
-    if (required) fail("{}: the vocabulary has no {}", path, token);
-    return -1;
+    const std::int32_t id = ids_.find(token);
+    if (id >= 0) specials_.emplace_back(token, id);
+    if (id < 0 && required) fail("{}: the vocabulary has no {}", path, token);
+    return id;
   };
   cls_ = special("[CLS]", true);
   sep_ = special("[SEP]", true);
@@ -128,8 +122,8 @@ const std::string& Tokenizer::token(std::int32_t id) const {
 }
 
 std::int32_t Tokenizer::id(std::string_view token) const {
-  const auto found = ids_.find(token);
-  return found == ids_.end() ? unk_ : found->second;
+  const std::int32_t id = ids_.find(token);
+  return id < 0 ? unk_ : id;
 }
 
 Encoding Tokenizer::encode(std::string_view text, std::size_t max_length) const {
@@ -287,21 +281,17 @@ void Tokenizer::word_pieces(std::string_view word, std::size_t characters,
     return;
   }
   const std::size_t first = ids.size();
-  const Ids* pieces = &ids_;
-  std::size_t longest = longest_;
+  const PieceTable* pieces = &ids_;
   while (!word.empty()) {
-    std::size_t length = std::min(word.size(), longest);
-    Ids::const_iterator found = pieces->end();
-    while (length > 0 && (found = pieces->find(word.substr(0, length))) == pieces->end()) --length;
-    if (length == 0) {
+    const PieceTable::Match match = pieces->longest_prefix(word);
+    if (match.length == 0) {
       ids.resize(first);
       ids.push_back(unk_);
       return;
     }
-    ids.push_back(found->second);
-    word.remove_prefix(length);
+    ids.push_back(match.id);
+    word.remove_prefix(match.length);
     pieces = &continuations_;
-    longest = longest_continuation_;
   }
 }
 

@@ -17,9 +17,10 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "data/piece_table.h"
 
 namespace costeff {
 
@@ -68,7 +69,7 @@ class Tokenizer {
   const std::string& token(std::int32_t id) const;
   // The id of a token, that of [UNK] if the vocabulary does not have it.
   std::int32_t id(std::string_view token) const;
-  bool has_token(std::string_view token) const { return ids_.contains(token); }
+  bool has_token(std::string_view token) const { return ids_.find(token) >= 0; }
 
   std::int32_t cls_id() const { return cls_; }
   std::int32_t sep_id() const { return sep_; }
@@ -80,9 +81,6 @@ class Tokenizer {
   static constexpr std::size_t kNoLimit = static_cast<std::size_t>(-1);
 
  private:
-  // Which ids tokens have; the keys live in tokens_.
-  using Ids = std::unordered_map<std::string_view, std::int32_t>;
-
   Tokenizer(std::vector<std::string> tokens, const std::string& path, const TokenizerOptions& options);
 
   void segment(std::string_view text, std::vector<std::int32_t>& ids) const;
@@ -94,10 +92,8 @@ class Tokenizer {
   TokenizerOptions options_;
   bool strip_accents_;
   std::vector<std::string> tokens_;
-  Ids ids_;
-  Ids continuations_;  // the tokens that start with "##", without it
-  std::size_t longest_ = 0;
-  std::size_t longest_continuation_ = 0;
+  PieceTable ids_;            // its texts live in tokens_
+  PieceTable continuations_;  // the tokens that start with "##", without it
   std::vector<std::pair<std::string, std::int32_t>> specials_;
   std::int32_t cls_, sep_, pad_, unk_;
 };
