@@ -56,4 +56,9 @@ inline void require(bool fits, const Op& op, std::string_view what,
   fail("op {}: {}; inputs: {}", op.name, what, shapes);
 }
 
+inline void require_probability(const Dropout& dropout, const Op& op,
+                                std::initializer_list<const Variable*> inputs) {
+  require(dropout.p >= 0 && dropout.p < 1, op, "p must be in [0, 1)", inputs);
+}
+
 }  // namespace costeff

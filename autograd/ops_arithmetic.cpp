@@ -122,7 +122,7 @@ Variable mean(const Variable& x) {
 }
 
 Variable dropout(const Variable& x, const Dropout& dropout) {
-  require(dropout.p >= 0 && dropout.p < 1, kDropout, "p must be in [0, 1)", {&x});
+  require_probability(dropout, kDropout, {&x});
   if (dropout.p == 0) return x;
   Tensor y = empty_like(x.value());
   compute(y, [&]<class T>(const Kernels<T>& k) {
@@ -132,6 +132,9 @@ Variable dropout(const Variable& x, const Dropout& dropout) {
 }
 
 Variable reshape(const Variable& x, const Shape& shape) {
+  if (shape.numel() != x.shape().numel()) {
+    fail("op {}: {} cannot have the shape {}", kReshape.name, describe(x.value()), to_string(shape));
+  }
   return record(kReshape, {&x}, x.value().reshape(shape), {});
 }
 

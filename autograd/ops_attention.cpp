@@ -26,9 +26,10 @@ const Op kAttention("attention", "y = dropout(softmax(q k^T / sqrt(d))) v, per s
 }  // namespace
 
 Variable attention(const Variable& qkv, std::int64_t heads, const Dropout& dropout, const LayoutPtr& layout) {
-  require(qkv.shape().rank() == 2 && qkv.shape()[0] == layout->tokens() && heads > 0 &&
+  require(qkv.shape().rank() == 2 && qkv.shape()[0] == layout->tokens() && heads > 0 && qkv.shape()[1] > 0 &&
               qkv.shape()[1] % (3 * heads) == 0,
           kAttention, "qkv must be [tokens, 3 heads head_dim]", {&qkv});
+  require_probability(dropout, kAttention, {&qkv});
   const std::int64_t width = qkv.shape()[1] / 3;
   const std::int64_t head_dim = width / heads;
   const bool keep = wants_gradient(qkv);

@@ -74,9 +74,9 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels) {
 }
 
 Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, double temperature) {
-  require(
-      logits.shape().rank() == 2 && logits.shape() == teacher.shape() && logits.dtype() == teacher.dtype(),
-      kSoftCrossEntropy, "logits and teacher must be [rows, classes]", {&logits});
+  require(logits.shape().rank() == 2 && logits.shape()[0] > 0 && logits.shape() == teacher.shape() &&
+              logits.dtype() == teacher.dtype(),
+          kSoftCrossEntropy, "logits and teacher must be [rows, classes]", {&logits});
   require(temperature > 0, kSoftCrossEntropy, "the temperature must be positive", {&logits});
   const Tensor target = empty_like(teacher);
   compute(target, [&]<class T>(const Kernels<T>& k) {

@@ -40,8 +40,11 @@ void fused_backward(const Record& r, Backward& b) {
   const Slot dbias = b.slot(1);
   Slot dx = b.slot(0);
   if (!dx && !dresidual && !dbias) return;
-  // The bias wants the sum of this pass's dx alone, so it needs it apart from what dx already holds.
-  const Tensor fresh = dbias && (!dx || dx.accumulate) ? empty_like(dy) : Tensor();
+  // The bias wants the sum of this pass's dx alone, so it needs it apart from what dx already holds; and the
+  // kernel's two outputs must not be one buffer, as they are where x is its own residual.
+  const bool one_buffer = dx && dresidual && dx.tensor.raw() == dresidual.tensor.raw();
+  const bool apart = one_buffer || (dbias && (!dx || dx.accumulate));
+  const Tensor fresh = apart ? empty_like(dy) : Tensor();
   const Tensor& target = fresh.defined() ? fresh : dx.tensor;
   compute(dy, [&]<class T>(const Kernels<T>& k) {
     const std::int64_t rows = dy.shape().rows();
@@ -87,6 +90,7 @@ Variable bias_dropout_residual_layer_norm(const Variable& x, const Variable& bia
   require_rows_of(kFused, x, gamma, beta);
   require(bias.shape() == Shape{x.shape().cols()} && residual.shape() == x.shape(), kFused,
           "the bias must have the row's length, the residual x's shape", {&x, &bias, &residual});
+  require_probability(dropout, kFused, {&x});
   const std::int64_t rows = x.shape().rows();
   Tensor y = empty_like(x.value());
   const Tensor xhat = empty_like(y);

@@ -107,8 +107,8 @@ Variable first_rows(const Variable& x, const LayoutPtr& layout) {
 
 Variable add_embeddings(const Variable& x, const Variable& a, const Tensor& ia, const Variable& b,
                         const Tensor& ib) {
-  const bool shapes =
-      x.shape().rank() == 2 && a.shape().cols() == x.shape()[1] && b.shape().cols() == x.shape()[1];
+  const bool shapes = x.shape().rank() == 2 && a.shape().rank() == 2 && b.shape().rank() == 2 &&
+                      a.shape()[1] == x.shape()[1] && b.shape()[1] == x.shape()[1];
   require(shapes && ia.numel() == x.shape()[0] && ib.numel() == x.shape()[0], kAddEmbeddings,
           "shapes do not fit", {&x, &a, &b});
   require_indices(kAddEmbeddings, ia, a.shape()[0]);

@@ -114,7 +114,7 @@ std::string Tape::path(PathId id) const {
   const Name& name = names_[static_cast<std::size_t>(id)];
   if (name.parent < 0) return "";
   const std::string parent = path(name.parent);
-  return parent.empty() ? name.text : parent + "." + name.text;
+  return parent.empty() ? name.text : fmt::format("{}.{}", parent, name.text);
 }
 
 PathId Tape::intern(PathId parent, std::string_view name) {
@@ -146,14 +146,11 @@ Gradients Tape::backward(std::span<const Root> roots, const BackwardOptions& opt
     if (!(seed.shape() == root.variable.shape()) || seed.dtype() != root.variable.dtype()) {
       fail("backward: a cotangent {} for a root {}", describe(seed), describe(root.variable.value()));
     }
-    Tensor& adjoint = gradients.by_node_[static_cast<std::size_t>(root.variable.node())];
-    if (!adjoint.defined()) {
-      adjoint = seed.clone();  // each adjoint has one owner
-      continue;
-    }
+    step.dy_ = seed;
+    const Slot slot = step.slot_of(root.variable.node());
     dispatch(seed.dtype(), [&](auto element) {
       using T = decltype(element);
-      kernels<T>(seed.device()).scale(seed.numel(), T(1), seed.data<T>(), T(1), adjoint.data<T>());
+      kernels<T>(seed.device()).scale(seed.numel(), T(1), seed.data<T>(), slot.beta<T>(), slot.data<T>());
     });
   }
   for (std::size_t i = records_.size(); i-- > 0;) {
@@ -165,6 +162,7 @@ Gradients Tape::backward(std::span<const Root> roots, const BackwardOptions& opt
     if (check_finite) require_finite(r, step.dy_, "gradient of the output");
     for (const Hook& hook : backward_hooks_) hook(*this, r, step.dy_);
     r.op->backward(r, step);
+    if (check_finite) require_finite_inputs(r, gradients);
     if (!options.retain_all) gradients.by_node_[output] = Tensor();
   }
   step.dy_ = Tensor();
@@ -181,8 +179,19 @@ void Tape::clear() {
 void Tape::require_finite(const Record& record, const Tensor& tensor, std::string_view what) const {
   const Range r = range_of(tensor);
   if (r.non_finite == 0) return;
-  fail("op {} at '{}': its {} {} has {} values that are not finite; inputs: {}", record.op->name,
-       path(record.path), what, to_string(tensor.shape()), r.non_finite, describe_inputs(record));
+  std::string tags;
+  if (record.tags.layer >= 0) tags += fmt::format(", layer {}", record.tags.layer);
+  if (record.tags.exit >= 0) tags += fmt::format(", exit {}", record.tags.exit);
+  fail("op {} at '{}'{}: its {} {} has {} values that are not finite; inputs: {}", record.op->name,
+       path(record.path), tags, what, to_string(tensor.shape()), r.non_finite, describe_inputs(record));
+}
+
+void Tape::require_finite_inputs(const Record& record, const Gradients& gradients) const {
+  for (const NodeId id : record.inputs) {
+    const Tensor gradient = gradients.of(id);
+    if (!gradient.defined()) continue;
+    require_finite(record, gradient, fmt::format("gradient of '{}'", path(node(id).path)));
+  }
 }
 
 std::string Tape::describe_inputs(const Record& record) const {
@@ -194,9 +203,11 @@ std::string Tape::describe_inputs(const Record& record) const {
       continue;
     }
     const Node& n = node(id);
-    const Tensor& value = values_[static_cast<std::size_t>(id)];
-    text += fmt::format("'{}' {} {}", path(n.path), to_string(n.shape),
-                        value.defined() ? describe_range(range_of(value)) : "");
+    text += fmt::format("'{}' {}", path(n.path), to_string(n.shape));
+    const auto index = static_cast<std::size_t>(id);
+    if (index < values_.size() && values_[index].defined()) {
+      text += fmt::format(" {}", describe_range(range_of(values_[index])));
+    }
   }
   return text;
 }
@@ -223,21 +234,24 @@ bool Backward::wants(std::size_t input) const {
 }
 
 Slot Backward::slot(std::size_t input) {
-  if (!wants(input)) return {};
-  const NodeId id = record_->inputs[input];
+  return wants(input) ? slot_of(record_->inputs[input]) : Slot{};
+}
+
+Slot Backward::slot_of(NodeId id) {
   const Node& n = tape_.node(id);
+  Parameter* p = options_.into_parameters ? n.parameter : nullptr;
+  if (p != nullptr && p->by_rows) {
+    fail("parameter {}: a gradient for all rows where only rows that were read should have one", p->name);
+  }
   Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(id)];
   if (adjoint.defined()) return {adjoint, true};
-  if (n.parameter == nullptr || !options_.into_parameters) {
+  if (p == nullptr) {
     adjoint = Tensor::empty(n.shape, n.dtype, dy_.device());
     return {adjoint, false};
   }
-  Parameter& p = *n.parameter;
-  adjoint = p.gradient;
-  const bool accumulate = p.has_gradient;
-  p.has_gradient = true;
-  if (p.by_rows)
-    fail("parameter {}: a gradient for all rows where only rows that were read should have one", p.name);
+  adjoint = p->gradient;
+  const bool accumulate = p->has_gradient;
+  p->has_gradient = true;
   return {adjoint, accumulate};
 }
 

@@ -186,6 +186,7 @@ class Tape {
   };
   PathId intern(PathId parent, std::string_view name);
   void require_finite(const Record& record, const Tensor& tensor, std::string_view pass) const;
+  void require_finite_inputs(const Record& record, const Gradients& gradients) const;
   std::string describe_inputs(const Record& record) const;
 
   CachedVector<Record> records_;
@@ -247,6 +248,7 @@ class Backward {
   friend class Tape;
   Backward(Tape& tape, Gradients& gradients, const BackwardOptions& options)
       : tape_(tape), gradients_(gradients), options_(options) {}
+  Slot slot_of(NodeId node);
   Tape& tape_;
   Gradients& gradients_;
   const BackwardOptions& options_;
