@@ -56,7 +56,7 @@ class Probe {
     x = above;
     const Tensor y_above = evaluate().clone();
     x = below;
-    const Tensor y_below = evaluate();
+    const Tensor y_below = evaluate().clone();
     x = old;
     double sum = 0;
     for (std::int64_t i = 0; i < cotangent_.numel(); ++i) {
