@@ -1,0 +1,22 @@
+// The commands of `costeff`: each takes its arguments and returns the exit code.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace costeff {
+
+// What a command was called with: the program as the user typed it, and what follows the command's name.
+struct Invocation {
+  std::string program;
+  std::vector<std::string> arguments;
+};
+
+int run_finetune(const Invocation& invocation);
+int run_eval(const Invocation& invocation);
+int run_predict(const Invocation& invocation);
+int run_tokenize(const Invocation& invocation);
+int run_inspect(const Invocation& invocation);
+int run_devices(const Invocation& invocation);
+
+}  // namespace costeff
