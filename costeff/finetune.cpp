@@ -112,6 +112,9 @@ Run::Run(const FinetuneSettings& settings, bool resume, const FinetuneEvents& ev
                      : RunFolder::create(s_.out, {{"command", "finetune"},
                                                   {"settings", to_json(s_)},
                                                   {"environment", environment()}})) {
+  const auto most = static_cast<std::size_t>(s_.batch);
+  const std::size_t rows = s_.pad_to > 0 ? static_cast<std::size_t>(s_.pad_to) : train_.longest();
+  for (Batch& b : micro_batches_) b.reserve(most, most * rows);
   for (const std::string& name : report_.initialised) note("newly initialised: " + name);
   for (const std::string& name : report_.ignored) note("not used: " + name);
   const std::optional<RunFolder::Checkpoint> checkpoint = folder_.restore();

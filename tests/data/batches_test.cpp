@@ -4,8 +4,8 @@
 #include <numeric>
 
 #include "tensor/error.h"
-#include "tests/data/allocations.h"
-#include "tests/data/support.h"
+#include "tests/allocations.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "data/task.h"
 #include "tensor/error.h"
-#include "tests/data/support.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "tensor/error.h"
-#include "tests/data/support.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {

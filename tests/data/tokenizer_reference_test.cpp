@@ -1,6 +1,6 @@
 // Hugging Face's fast tokenizer, text by text.
 #include "data/tokenizer.h"
-#include "tests/data/support.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {

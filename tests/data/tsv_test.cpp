@@ -1,7 +1,7 @@
 #include "data/tsv.h"
 
 #include "tensor/error.h"
-#include "tests/data/support.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {

@@ -1,4 +1,4 @@
-// What the tests of this room share: temporary files, expected errors, the reference folder.
+// What tests share: temporary files, expected errors, the reference folder.
 #pragma once
 
 #include <gmock/gmock.h>

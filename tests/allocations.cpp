@@ -1,6 +1,6 @@
 // The program's operator new and delete, which count. A file of their own, so that no compiler inlines one of
 // a pair and not the other.
-#include "tests/data/allocations.h"
+#include "tests/allocations.h"
 
 #include <atomic>
 #include <cstdlib>
