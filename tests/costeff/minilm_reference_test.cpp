@@ -87,7 +87,7 @@ TEST_P(MiniLmReference, TenFineTuningSteps) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, MiniLmReference, ::testing::Values(DType::f64, DType::f32),
-                         [](const auto& info) { return std::string(name_of(info.param)); });
+                         [](const auto& test) { return std::string(name_of(test.param)); });
 
 }  // namespace
 }  // namespace costeff

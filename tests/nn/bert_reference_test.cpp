@@ -68,7 +68,7 @@ TEST_P(ForwardReference, HiddenStatesAndAttentionPadded) {
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, ForwardReference,
                          ::testing::Values(Precision{DType::f64, 1e-10}, Precision{DType::f32, 1e-5}),
-                         [](const auto& info) { return std::string(name_of(info.param.dtype)); });
+                         [](const auto& test) { return std::string(name_of(test.param.dtype)); });
 
 // The gradients of the single-exit teacher's loss, all parameters, in f64: "teacher_hard" of
 // stage_losses.safetensors.
