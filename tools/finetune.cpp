@@ -208,7 +208,7 @@ int run_finetune(const Invocation& invocation) {
     fail("stopped after step {} of {}, a checkpoint is saved; to go on: {} finetune --out {} --resume",
          result.steps, total, shell_word(invocation.program), shell_word(out));
   }
-  fmt::print(stderr, "{} steps, {}\n", result.steps, duration_text(result.seconds));
+  say(fmt::format("{} steps, {}\n", result.steps, duration_text(result.seconds)));
   write_output(fmt::format("best on dev after step {}: {}\nmodel: {}/best\n", result.best_step,
                            metrics_text(result.best), out));
   return 0;

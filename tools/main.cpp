@@ -1,7 +1,6 @@
 // costeff: the command line. Exit codes: 0 done, 1 something went wrong, 2 called wrongly.
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <new>
 #include <string>
 #include <vector>
@@ -67,7 +66,7 @@ int report(const std::string& command, std::string message, int code) {
     if (c == '\n' || c == '\t' || c == '\r') c = ' ';
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   }
-  fmt::print(stderr, "costeff{}{}: {}\n", command.empty() ? "" : " ", command, message);
+  say(fmt::format("costeff{}{}: {}\n", command.empty() ? "" : " ", command, message));
   return code;
 }
 

@@ -6,9 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <utility>
+
+#include "tools/streams.h"
 
 namespace costeff {
 namespace {
@@ -44,7 +45,7 @@ std::string progress_line(std::size_t width, std::string_view name, std::int64_t
   std::string tail = fmt::format("  {}/{}", done, total);
   if (!figures.empty()) tail += fmt::format("  {}", figures);
   if (seconds_left >= 0) tail += fmt::format("  {} left", duration_text(seconds_left));
-  if (text.size() + tail.size() + kBar + 3 <= width) {
+  if (width != kNoBar && text.size() + tail.size() + kBar + 3 <= width) {
     const auto filled = static_cast<std::size_t>(share * static_cast<double>(kBar));
     text += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(kBar - filled, '.'));
   }
@@ -59,7 +60,7 @@ Progress::~Progress() {
 }
 
 void Progress::clear() {
-  if (drawn_) std::fputs("\r\033[K", stderr);
+  if (drawn_) say("\r\033[K");
   drawn_ = false;
 }
 
@@ -80,16 +81,16 @@ void Progress::update(std::int64_t done, std::int64_t total, std::string_view fi
   shown_ = now;
   if (terminal_) {  // The last column stays free: some terminals wrap when it is written.
     const std::string line = progress_line(terminal_width() - 1, name_, done, total, figures, left);
-    fmt::print(stderr, "\r\033[K{}", line);
+    say("\r\033[K" + line);
     drawn_ = true;
   } else {
-    fmt::print(stderr, "{}\n", progress_line(0x1000, name_, done, total, figures, left));
+    say(progress_line(kNoBar, name_, done, total, figures, left) + "\n");
   }
 }
 
 void Progress::note(std::string_view line) {
   clear();
-  fmt::print(stderr, "{}\n", line);
+  say(fmt::format("{}\n", line));
 }
 
 }  // namespace costeff

@@ -13,8 +13,10 @@ namespace costeff {
 // "12 s", "3:07", "2:04:11".
 std::string duration_text(double seconds);
 
+constexpr std::size_t kNoBar = static_cast<std::size_t>(-1);
+
 // One line of at most `width` columns: name, share, bar, count, figures, time left (unknown: below 0). What
-// does not fit is left out, the bar first.
+// does not fit is left out, the bar first; kNoBar as the width leaves out the bar alone.
 std::string progress_line(std::size_t width, std::string_view name, std::int64_t done, std::int64_t total,
                           std::string_view figures, double seconds_left);
 

@@ -25,6 +25,7 @@ constexpr std::size_t kChunk = std::size_t{1} << 16;
 
 void prepare_streams() {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   for (int descriptor = 0; descriptor <= 2; ++descriptor) {
     if (fcntl(descriptor, F_GETFD) >= 0) continue;
     // Opened the wrong way round, so that using it stays the error that it was; nobody hears stderr anyway.
@@ -39,6 +40,10 @@ void write_output(std::string_view text) {
 
 void flush_output() {
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) output_failed();
+}
+
+void say(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stderr) != text.size()) std::clearerr(stderr);
 }
 
 bool input_is_terminal() {

@@ -8,14 +8,16 @@
 
 namespace costeff {
 
-// Once, first: a closed pipe becomes an error of write(2) instead of a signal, and the three standard
-// descriptors are taken even if the caller closed them, so that no file that is opened later gets written by
-// accident.
+// Once, first: a closed pipe and a limit on file sizes become errors of write(2) instead of signals, and the
+// three standard descriptors are taken even if the caller closed them, so that no file that is opened later
+// gets written by accident.
 void prepare_streams();
 
 // Throws Error when standard output cannot be written.
 void write_output(std::string_view text);
 void flush_output();
+// To stderr; when nobody can read it, that is no error of its own.
+void say(std::string_view text);
 
 bool input_is_terminal();
 
