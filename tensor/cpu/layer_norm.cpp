@@ -50,14 +50,21 @@ void layer_norm_rows(std::int64_t begin, std::int64_t end, std::int64_t cols, co
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t c = 0; c < cols; ++c) sum += norm[c];
     const T mean = sum / static_cast<T>(cols);
-    T squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (std::int64_t c = 0; c < cols; ++c) squares += (norm[c] - mean) * (norm[c] - mean);
-    const T inverse = T(1) / std::sqrt(squares / static_cast<T>(cols) + eps);
+    // The mean is rounded; what that leaves in the differences counts where a row is nearly constant.
+    T rest = 0, squares = 0;
+#pragma omp simd reduction(+ : rest, squares)
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const T d = norm[c] - mean;
+      norm[c] = d;
+      rest += d;
+      squares += d * d;
+    }
+    const T off = rest / static_cast<T>(cols);
+    const T inverse = T(1) / std::sqrt(squares / static_cast<T>(cols) - off * off + eps);
     rstd[r] = inverse;
 #pragma omp simd
     for (std::int64_t c = 0; c < cols; ++c) {
-      const T z = (norm[c] - mean) * inverse;
+      const T z = (norm[c] - off) * inverse;
       norm[c] = z;
       out[c] = gamma[c] * z + beta_[c];
     }
