@@ -7,42 +7,39 @@
 namespace costeff::COSTEFF_ISA {
 namespace {
 
-// Turns one row of scores [keys, rounded up] into probabilities after dropout; those before it go to `kept`
-// [tokens], if wanted.
+// (score - the row's largest) / sqrt(d) for one row of scores [keys, rounded up to n]: the exponents of
+// softmax.
 template <class T>
-COSTEFF_INLINE void softmax_row(std::int64_t keys, std::int64_t tokens, T scale, typename Simd<T>::Vec tail,
-                                T* row, const T* mask, T* kept) {
+COSTEFF_INLINE void shift_row(std::int64_t n, T scale, typename Simd<T>::Vec tail, T* row) {
   using S = Simd<T>;
   using Vec = typename S::Vec;
-  const std::int64_t padded = round_up(keys, S::kLanes);
-  S::store(row + padded - S::kLanes, S::load(row + padded - S::kLanes) + tail);
-  Vec top = S::load(row);
-  for (std::int64_t c = S::kLanes; c < padded; c += S::kLanes) {
+  Vec top = S::load(row + n - S::kLanes) + tail;
+  S::store(row + n - S::kLanes, top);
+  for (std::int64_t c = 0; c < n - S::kLanes; c += S::kLanes) {
     const Vec x = S::load(row + c);
     top = x > top ? x : top;
   }
-  const T largest = reduce_lanes<true, T>(top);
-  Vec sum{};
-  for (std::int64_t c = 0; c < padded; c += S::kLanes) {
-#pragma omp simd
-    for (std::int64_t l = 0; l < S::kLanes; ++l) row[c + l] = math::exp((row[c + l] - largest) * scale);
-    sum += S::load(row + c);
-  }
+  const Vec largest = S::broadcast(reduce_lanes<true, T>(top));
+  for (std::int64_t c = 0; c < n; c += S::kLanes) S::store(row + c, (S::load(row + c) - largest) * scale);
+}
+
+// Turns a row of exponentials [n] into probabilities after dropout; those before it go to `kept` [tokens], if
+// wanted.
+template <class T>
+COSTEFF_INLINE void normalise_row(std::int64_t n, std::int64_t tokens, T* row, const T* mask, T* kept) {
+  using S = Simd<T>;
+  using Vec = typename S::Vec;
+  Vec sum = S::load(row);
+  for (std::int64_t c = S::kLanes; c < n; c += S::kLanes) sum += S::load(row + c);
   const Vec inverse = S::broadcast(T(1) / reduce_lanes<false, T>(sum));
-  for (std::int64_t c = 0; c < padded; c += S::kLanes) {
+  for (std::int64_t c = 0; c < n; c += S::kLanes) {
     Vec p = S::load(row + c) * inverse;
-    if (kept != nullptr) {
-      if (tokens - c >= S::kLanes) {
-        S::store(kept + c, p);
-      } else {
-        S::store_part(kept + c, tokens - c, p);
-      }
-    }
+    if (kept != nullptr) store_up_to(kept, c, tokens, p);
     if (mask != nullptr) p *= load_up_to(mask, c, tokens);
     S::store(row + c, p);
   }
   if (kept != nullptr) {
-    for (std::int64_t c = padded; c < tokens; ++c) kept[c] = 0;
+    for (std::int64_t c = n; c < tokens; ++c) kept[c] = 0;
   }
 }
 
@@ -68,10 +65,16 @@ void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, c
       multiply_panel<false>(rows, n, head_dim, q + i * stride, stride, 1, kt, n, scores, n);
       const T* mask = mask_of_rows(dropout, task, i, rows, buffer);
       T* kept = probabilities == nullptr ? nullptr : probabilities + task.first_pair + i * task.tokens;
+      for (std::int64_t r = 0; r < rows; ++r) shift_row<T>(n, scale, tail, scores + r * n);
+#pragma omp simd
+      for (std::int64_t c = 0; c < rows * n; ++c)
+        scores[c] = math::exp(scores[c]);  // all rows at once: long enough to overlap
       for (std::int64_t r = 0; r < rows; ++r) {
-        softmax_row<T>(task.keys, task.tokens, scale, tail, scores + r * n,
-                       mask == nullptr ? nullptr : mask + r * task.tokens,
-                       kept == nullptr ? nullptr : kept + r * task.tokens);
+        normalise_row<T>(n, task.tokens, scores + r * n, mask == nullptr ? nullptr : mask + r * task.tokens,
+                         kept == nullptr ? nullptr : kept + r * task.tokens);
+        for (std::int64_t part = 0; task.has_next && part < 3; ++part) {
+          prefetch_next_head(q + (i + r) * stride + part * width, head_dim);
+        }
       }
       T* o = out + (task.first_row + i) * width + task.head * head_dim;
       multiply_panel<false>(rows, head_dim, task.keys, scores, n, 1, v, d, o, width);

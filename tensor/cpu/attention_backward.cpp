@@ -62,7 +62,8 @@ void head_backward(const HeadTask<T>& task, std::int64_t heads, std::int64_t hea
     const T* p = probabilities + task.first_pair + i * task.tokens;  // [rows, tokens]
     const T* mask = mask_of_rows(dropout, task, i, rows, buffer);
     pack_rows(rows, head_dim, q + i * stride, stride, q_block, d);
-    pack_rows(rows, head_dim, dout + (task.first_row + i) * width + task.head * head_dim, width, do_block, d);
+    const T* do_rows = dout + (task.first_row + i) * width + task.head * head_dim;
+    pack_rows(rows, head_dim, do_rows, width, do_block, d);
     for (std::int64_t r = 0; r < rows; ++r) {
       drop_row(task.keys, p + r * task.tokens, mask == nullptr ? nullptr : mask + r * task.tokens,
                dropped + r * n);
@@ -70,6 +71,12 @@ void head_backward(const HeadTask<T>& task, std::int64_t heads, std::int64_t hea
     multiply_panel<false>(rows, n, head_dim, do_block, d, 1, vt, n, ds, n);
     for (std::int64_t r = 0; r < rows; ++r) {
       softmax_backward_row(task.keys, scale, p + r * task.tokens, dropped + r * n, ds + r * n);
+      if (!task.has_next) continue;
+      prefetch_next_head(do_rows + r * width, head_dim);
+      for (std::int64_t part = 0; part < 3; ++part) {
+        prefetch_next_head(q + (i + r) * stride + part * width, head_dim);
+        prefetch_next_head(dq + (i + r) * stride + part * width, head_dim);
+      }
     }
     multiply_panel<kAdd>(rows, head_dim, task.keys, ds, n, 1, k, d, dq + i * stride, stride);
     if (i == 0) {

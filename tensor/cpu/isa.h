@@ -33,7 +33,7 @@ struct Simd {
 
   COSTEFF_INLINE static Vec load(const T* p) { return *reinterpret_cast<const Unaligned*>(p); }
   COSTEFF_INLINE static void store(T* p, Vec v) { *reinterpret_cast<Unaligned*>(p) = v; }
-  COSTEFF_INLINE static Vec broadcast(T x) { return Vec{} + x; }
+  COSTEFF_INLINE static Vec broadcast(T x) { return x - Vec{}; }  // 0 + x would not be -0
 
   COSTEFF_INLINE static Vec load_part(const T* p, std::int64_t n) {
 #if defined(__AVX512F__)
@@ -60,6 +60,21 @@ struct Simd {
 #endif
   }
 };
+
+// Lanes c .. of an array of n elements, 0 beyond its end; and their way back.
+template <class T>
+COSTEFF_INLINE typename Simd<T>::Vec load_up_to(const T* p, std::int64_t c, std::int64_t n) {
+  return n - c >= Simd<T>::kLanes ? Simd<T>::load(p + c) : Simd<T>::load_part(p + c, n - c);
+}
+
+template <class T>
+COSTEFF_INLINE void store_up_to(T* p, std::int64_t c, std::int64_t n, typename Simd<T>::Vec v) {
+  if (n - c >= Simd<T>::kLanes) {
+    Simd<T>::store(p + c, v);
+  } else {
+    Simd<T>::store_part(p + c, n - c, v);
+  }
+}
 
 COSTEFF_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) {
   return a < b ? a : b;

@@ -109,27 +109,40 @@ COSTEFF_INLINE void exchange_blocks(typename Simd<T>::Vec* rows) {
   if constexpr (H > 1) exchange_blocks<H / 2, T>(rows);
 }
 
-// to[cols, ld_to] = the transpose of from[rows, cols]; columns of `to` up to `rows` rounded up to whole
-// registers are 0 beyond it.
+// A square of registers from from[rows, cols] to its transpose; what lies beyond rows or cols is 0 and not
+// read or written.
+template <bool kWhole, class T>
+COSTEFF_INLINE void transpose_square(std::int64_t rows, std::int64_t cols, const T* from,
+                                     std::int64_t ld_from, T* to, std::int64_t ld_to) {
+  using S = Simd<T>;
+  typename S::Vec square[S::kLanes];
+#pragma GCC unroll 16
+  for (std::int64_t i = 0; i < S::kLanes; ++i) {
+    if constexpr (kWhole) {
+      square[i] = S::load(from + i * ld_from);
+    } else {
+      square[i] = i < rows ? load_up_to(from + i * ld_from, 0, cols) : typename S::Vec{};
+    }
+  }
+  exchange_blocks<static_cast<int>(S::kLanes / 2), T>(square);
+#pragma GCC unroll 16
+  for (std::int64_t i = 0; i < S::kLanes; ++i) {
+    if (kWhole || i < cols) S::store(to + i * ld_to, square[i]);
+  }
+}
+
+// to[cols, ld_to] = the transpose of from[rows, cols]; its rows are filled up with zeros to whole registers.
 template <class T>
 void pack_transposed(std::int64_t rows, std::int64_t cols, const T* from, std::int64_t ld_from, T* to,
                      std::int64_t ld_to) {
-  using S = Simd<T>;
-  constexpr std::int64_t kLanes = S::kLanes;
-  for (std::int64_t c = 0; c < cols; c += kLanes) {
-    const std::int64_t width = smaller(kLanes, cols - c);
-    for (std::int64_t r = 0; r < rows; r += kLanes) {
-      typename S::Vec square[kLanes];
-#pragma GCC unroll 16
-      for (std::int64_t i = 0; i < kLanes; ++i) {
-        const T* row = from + (r + i) * ld_from + c;
-        square[i] =
-            r + i >= rows ? typename S::Vec{} : (width == kLanes ? S::load(row) : S::load_part(row, width));
-      }
-      exchange_blocks<static_cast<int>(kLanes / 2), T>(square);
-#pragma GCC unroll 16
-      for (std::int64_t i = 0; i < kLanes; ++i) {
-        if (i < width) S::store(to + (c + i) * ld_to + r, square[i]);
+  constexpr std::int64_t kLanes = Simd<T>::kLanes;
+  for (std::int64_t r = 0; r < rows; r += kLanes) {
+    for (std::int64_t c = 0; c < cols; c += kLanes) {
+      const std::int64_t height = smaller(kLanes, rows - r), width = smaller(kLanes, cols - c);
+      if (height == kLanes && width == kLanes) {
+        transpose_square<true>(height, width, from + r * ld_from + c, ld_from, to + c * ld_to + r, ld_to);
+      } else {
+        transpose_square<false>(height, width, from + r * ld_from + c, ld_from, to + c * ld_to + r, ld_to);
       }
     }
   }
