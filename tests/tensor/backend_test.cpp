@@ -1,6 +1,10 @@
 // The tables themselves, the matrix product, thread counts, and what the backend says of itself.
 #include "tensor/backend.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -116,6 +120,35 @@ TEST(BackendChoice, RefusesWhatItHasNot) {
     EXPECT_NE(std::string(error.what()).find("this build of costeff has no CUDA"), std::string::npos)
         << error.what();
   }
+}
+
+// The test starts itself in a new process, which tunes itself, is started again, and must come to rest with
+// the settings made.
+TEST(BackendChoice, TuningStartsAProcessAgainOnce) {
+  constexpr const char* kInside = "COSTEFF_TEST_TUNING";
+  std::string program = "/proc/self/exe",
+              filter = "--gtest_filter=BackendChoice.TuningStartsAProcessAgainOnce";
+  char* arguments[] = {program.data(), filter.data(), nullptr};
+  if (std::getenv(kInside) != nullptr) {
+    tune_process(arguments);  // comes back in the process it starts
+    EXPECT_NE(std::getenv("GOMP_SPINCOUNT"), nullptr);
+    EXPECT_STREQ(std::getenv("OPENBLAS_CORETYPE"), "NEHALEM") << "what the user set stays";
+    EXPECT_EQ(std::getenv("COSTEFF_TUNED"), nullptr);
+    return;
+  }
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    setenv(kInside, "1", 1);
+    setenv("OPENBLAS_CORETYPE", "NEHALEM", 1);
+    unsetenv("GOMP_SPINCOUNT");
+    unsetenv("OMP_WAIT_POLICY");
+    execv(arguments[0], arguments);
+    _exit(127);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
 }
 
 TEST(BackendChoice, SaysWhatItRunsOn) {
