@@ -23,7 +23,7 @@ struct FinetuneSettings {
   std::int64_t epochs = 3;
   std::int64_t batch = 32;      // sequences of a micro-batch
   std::int64_t accumulate = 1;  // micro-batches of a step
-  double lr = 1e-4;
+  double lr = 5e-5;
   double warmup = 0.1;  // below 1 a share of all steps, else a number of steps
   double weight_decay = 0.01;
   std::string adam_variant = "torch";

@@ -15,7 +15,9 @@ struct bf16 {
   std::uint16_t bits = 0;
 };
 
-constexpr float to_f32(bf16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
+constexpr float to_f32(bf16 x) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
+}
 
 // Rounds to nearest, ties to even; a NaN stays a (quiet) NaN.
 constexpr bf16 to_bf16(float x) {
@@ -26,20 +28,27 @@ constexpr bf16 to_bf16(float x) {
 
 constexpr std::size_t size_of(DType t) {
   switch (t) {
-    case DType::f64: return 8;
-    case DType::bf16: return 2;
+    case DType::f64:
+      return 8;
+    case DType::bf16:
+      return 2;
     case DType::f32:
-    case DType::i32: break;
+    case DType::i32:
+      break;
   }
   return 4;
 }
 
 constexpr std::string_view name_of(DType t) {
   switch (t) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::bf16: return "bf16";
-    case DType::i32: break;
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::bf16:
+      return "bf16";
+    case DType::i32:
+      break;
   }
   return "i32";
 }

@@ -1,5 +1,5 @@
-// How functions shared by every backend are declared: inlined by force, so that a copy compiled for one instruction
-// set never serves another, and callable from device code.
+// How functions shared by every backend are declared: inlined by force, so that a copy compiled for one
+// instruction set never serves another, and callable from device code.
 #pragma once
 
 #if defined(__CUDACC__)
