@@ -7,6 +7,8 @@
 namespace costeff::COSTEFF_ISA {
 namespace {
 
+constexpr std::int64_t kGroup = 256;  // scores
+
 // (score - the row's largest) / sqrt(d) for one row of scores [keys, rounded up to n]: the exponents of
 // softmax.
 template <class T>
@@ -60,20 +62,25 @@ void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, c
     typename S::Vec tail{};
     for (std::int64_t l = 0; l < S::kLanes; ++l)
       tail[l] = n - S::kLanes + l < task.keys ? T(0) : -std::numeric_limits<T>::infinity();
+    // Rows of scores that go through softmax together: enough for their exponentials to overlap, few enough
+    // for what is written to memory to drain meanwhile.
+    const std::int64_t group = n < kGroup ? kGroup / n : 1;
     for (std::int64_t i = 0; i < task.tokens; i += kQueryBlock) {
       const std::int64_t rows = smaller(kQueryBlock, task.tokens - i);
       multiply_panel<false>(rows, n, head_dim, q + i * stride, stride, 1, kt, n, scores, n);
       const T* mask = mask_of_rows(dropout, task, i, rows, buffer);
       T* kept = probabilities == nullptr ? nullptr : probabilities + task.first_pair + i * task.tokens;
-      for (std::int64_t r = 0; r < rows; ++r) shift_row<T>(n, scale, tail, scores + r * n);
+      for (std::int64_t g = 0; g < rows; g += group) {
+        const std::int64_t until = smaller(g + group, rows);
+        for (std::int64_t r = g; r < until; ++r) shift_row<T>(n, scale, tail, scores + r * n);
 #pragma omp simd
-      for (std::int64_t c = 0; c < rows * n; ++c)
-        scores[c] = math::exp(scores[c]);  // all rows at once: long enough to overlap
-      for (std::int64_t r = 0; r < rows; ++r) {
-        normalise_row<T>(n, task.tokens, scores + r * n, mask == nullptr ? nullptr : mask + r * task.tokens,
-                         kept == nullptr ? nullptr : kept + r * task.tokens);
-        for (std::int64_t part = 0; task.has_next && part < 3; ++part) {
-          prefetch_next_head(q + (i + r) * stride + part * width, head_dim);
+        for (std::int64_t c = g * n; c < until * n; ++c) scores[c] = math::exp(scores[c]);
+        for (std::int64_t r = g; r < until; ++r) {
+          normalise_row<T>(n, task.tokens, scores + r * n, mask == nullptr ? nullptr : mask + r * task.tokens,
+                           kept == nullptr ? nullptr : kept + r * task.tokens);
+          for (std::int64_t part = 0; task.has_next && part < 3; ++part) {
+            prefetch_next_head(q + (i + r) * stride + part * width, head_dim);
+          }
         }
       }
       T* o = out + (task.first_row + i) * width + task.head * head_dim;

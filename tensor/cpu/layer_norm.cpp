@@ -38,24 +38,28 @@ COSTEFF_INLINE void sum_branches(std::int64_t cols, const T* x, const T* bias, c
   }
 }
 
+// Rows up to this long are worked out here and written once: writing to memory twice would wait for it twice.
+constexpr std::int64_t kRowBuffer = 2048;
+
 template <bool kBias, bool kResidual, class T>
 void layer_norm_rows(std::int64_t begin, std::int64_t end, std::int64_t cols, const T* x, const T* bias,
                      const Dropout& dropout, const T* residual, const T* gamma, const T* beta_, T eps, T* y,
                      T* xhat, T* rstd) {
+  alignas(64) T buffer[kRowBuffer];
   for (std::int64_t r = begin; r < end; ++r) {
-    T *out = y + r * cols, *norm = xhat + r * cols;
+    T *out = y + r * cols, *norm = xhat + r * cols, *s = cols <= kRowBuffer ? buffer : norm;
     sum_branches<kBias, kResidual>(cols, x + r * cols, bias, dropout, r * cols,
-                                   residual + (kResidual ? r * cols : 0), norm);
+                                   residual + (kResidual ? r * cols : 0), s);
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t c = 0; c < cols; ++c) sum += norm[c];
+    for (std::int64_t c = 0; c < cols; ++c) sum += s[c];
     const T mean = sum / static_cast<T>(cols);
     // The mean is rounded; what that leaves in the differences counts where a row is nearly constant.
     T rest = 0, squares = 0;
 #pragma omp simd reduction(+ : rest, squares)
     for (std::int64_t c = 0; c < cols; ++c) {
-      const T d = norm[c] - mean;
-      norm[c] = d;
+      const T d = s[c] - mean;
+      s[c] = d;
       rest += d;
       squares += d * d;
     }
@@ -64,7 +68,7 @@ void layer_norm_rows(std::int64_t begin, std::int64_t end, std::int64_t cols, co
     rstd[r] = inverse;
 #pragma omp simd
     for (std::int64_t c = 0; c < cols; ++c) {
-      const T z = (norm[c] - off) * inverse;
+      const T z = (s[c] - off) * inverse;
       norm[c] = z;
       out[c] = gamma[c] * z + beta_[c];
     }
