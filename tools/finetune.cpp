@@ -60,7 +60,7 @@ Options finetune_options(Request& request) {
   options.add("max-steps", "N", &s.max_steps, "stop after so many steps; 0: epochs decide");
   options.add("batch", "N", &s.batch, "sequences computed together");
   options.add("accumulate", "N", &s.accumulate, "batches of a step");
-  options.add("lr", "X", &s.lr, "peak learning rate, as in 2e-5", {.shown = "5e-5"});
+  options.add("lr", "X", &s.lr, "peak learning rate, as in 2e-5");
   options.add("warmup", "X", &s.warmup, "steps until the peak; below 1 a share of all steps");
   options.add("weight-decay", "X", &s.weight_decay, "of AdamW; not on biases and LayerNorm");
   options.add("adam-variant", "V", &s.adam_variant, "torch, or transformers for its older AdamW");

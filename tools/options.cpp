@@ -30,7 +30,10 @@ std::optional<T> parse_number(std::string_view text) {
 }
 
 std::string shown_default(const Options::Target& target) {
-  return std::visit([](auto* value) { return fmt::format("{}", *value); }, target);
+  std::string text = std::visit([](auto* value) { return fmt::format("{}", *value); }, target);
+  const std::size_t exponent = text.find("e-0");  // 5e-05 as one types it
+  if (exponent != std::string::npos && std::holds_alternative<double*>(target)) text.erase(exponent + 2, 1);
+  return text;
 }
 
 void assign(const std::string& name, const std::string& text, const OptionDetails&, std::string* target) {

@@ -12,7 +12,7 @@ using ::testing::HasSubstr;
 
 struct Values {
   std::int64_t times = 3;
-  double rate = 0.5;
+  double rate = 5e-5;
   std::uint64_t seed = 1;
   std::string name;
   bool loud = false;
@@ -66,7 +66,7 @@ TEST(Options, HelpHasGroupsAndDefaults) {
   EXPECT_THAT(help, HasSubstr("Whom:\n"));
   EXPECT_THAT(help, HasSubstr("How:\n"));
   EXPECT_THAT(help, HasSubstr("--times N (=3)"));
-  EXPECT_THAT(help, HasSubstr("--rate X (=0.5)"));
+  EXPECT_THAT(help, HasSubstr("--rate X (=5e-5)"));
   EXPECT_THAT(help, HasSubstr("--name NAME "));
 }
 
