@@ -96,6 +96,9 @@ void RunFolder::open_log(std::int64_t length) {
   if (log_ >= 0) close(log_);
   log_ = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (log_ < 0) fail("cannot write {}: {}", file, reason());
+  if (lseek(log_, 0, SEEK_END) < length) {
+    fail("{} is shorter than the {} bytes it had at the newest checkpoint; was it edited?", file, length);
+  }
   if (ftruncate(log_, length) != 0 || lseek(log_, length, SEEK_SET) != length)
     fail("cannot cut {} back: {}", file, reason());
   log_length_ = length;

@@ -1,5 +1,6 @@
 // The settings of fine-tuning as JSON, and which values make sense.
 #include <cmath>
+#include <limits>
 
 #include "costeff/finetune.h"
 #include "tensor/error.h"
@@ -47,6 +48,10 @@ T read_value(const char* key, const Json& value) {
   if (!fits) fail_usage("setting \"{}\" has the value {}, which is not of its type", key, value.dump());
   if (std::is_same_v<T, std::uint64_t> && !value.is_number_unsigned())
     fail_usage("setting \"{}\" must not be negative", key);
+  if (std::is_same_v<T, std::int64_t> && value.is_number_unsigned() &&
+      value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+    fail_usage("setting \"{}\" has the value {}, which is too large", key, value.dump());
+  }
   return value.get<T>();
 }
 

@@ -16,7 +16,8 @@
 namespace costeff {
 
 // Dropout with probability p: element i is dropped where the (i mod 4)-th word of philox(counter = i / 4,
-// step, site; key = seed) is below p * 2^32, else multiplied by 1 / (1 - p). p = 0 draws nothing.
+// step, site; key = seed) is below p * 2^32, else multiplied by 1 / (1 - p). p = 0 draws nothing. Dropped
+// elements are multiplied by 0: a NaN stays one.
 struct Dropout {
   double p = 0;
   RandomSite site;
@@ -115,7 +116,7 @@ struct Kernels {
   void (*sum)(std::int64_t n, const T* x, T* out);
   void (*sum_of_squares)(std::int64_t n, const T* x, double* out);
   Range (*range)(std::int64_t n, const T* x);
-  // -mean over rows of sum_c target[r, c] log_p[r, c]
+  // -mean over rows of sum_c target[r, c] log_p[r, c]; where the target is 0, a log_p of -inf counts 0
   void (*cross_entropy)(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T* out);
   // dz = scale * (e^log_p * sum_c target - target) + beta dz: the gradient with respect to the logits under
   // log_p
@@ -127,8 +128,8 @@ struct Kernels {
 
   // ---- optimiser: one step on n parameters, g their gradient
   void (*adamw)(std::int64_t n, math::AdamStep step, T* w, const T* g, T* m, T* v);
-  // steps[0 .. count): the same steps with zero gradient, on rows of a table; row r waits for steps from
-  // behind[r] on; behind[r] = count after
+  // steps[0 .. count): the same steps with zero gradient, on rows of a table, each at most once in row_index;
+  // row r waits for steps from behind[r] on; behind[r] = count after
   void (*adamw_catch_up)(std::int64_t rows, std::int64_t cols, const std::int32_t* row_index,
                          const math::AdamStep* steps, std::int64_t count, std::int32_t* behind, T* w, T* m,
                          T* v);
