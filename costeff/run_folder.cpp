@@ -72,8 +72,11 @@ RunFolder RunFolder::create(const std::string& path, const Json& config) {
     fail("{} already holds a run; --resume goes on with it, another --out begins anew", path);
   }
   if (fs::exists(path) && !fs::is_directory(path)) fail("{} is not a folder", path);
-  if (fs::exists(path) && !fs::is_empty(path, error))
+  // A process killed while it began a run leaves at most the temporary of config.json.
+  fs::remove(path + "/config.json.tmp", error);
+  if (fs::exists(path) && !fs::is_empty(path, error)) {
     fail("{} is not empty; a run wants a folder of its own", path);
+  }
   fs::create_directories(path, error);
   if (error) fail("cannot make the folder {}: {}", path, error.message());
   RunFolder run(path);

@@ -16,8 +16,8 @@ int main() {
 
   const float inputs[] = {0, 0, 0, 1, 1, 0, 1, 1};
   const std::int32_t answers[] = {0, 1, 1, 0};
-  const Tensor x = Tensor::from(std::span(inputs), {4, 2});
-  const Tensor y = Tensor::from(std::span(answers), {4});
+  const Tensor x = Tensor::from<float>(inputs, {4, 2});
+  const Tensor y = Tensor::from<std::int32_t>(answers, {4});
   AdamW adam(parameters, {.weight_decay = 0});
   Tape tape;
   double loss = 1;
