@@ -11,23 +11,35 @@
 
 namespace costeff {
 
-// tensor/cpu/table.cpp, compiled three times.
+// tensor/cpu/table.cpp and few_rows.cpp, compiled three times.
+template <class T>
+using Product = void(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b,
+                     std::int64_t ldb, T beta, T* c, std::int64_t ldc);
 namespace v2 {
 void fill_table(Kernels<float>& k);
 void fill_table(Kernels<double>& k);
+template <class T>
+Product<T> few_rows_product;
 }  // namespace v2
 namespace v3 {
 void fill_table(Kernels<float>& k);
 void fill_table(Kernels<double>& k);
+template <class T>
+Product<T> few_rows_product;
 }  // namespace v3
 namespace v4 {
 void fill_table(Kernels<float>& k);
 void fill_table(Kernels<double>& k);
+template <class T>
+Product<T> few_rows_product;
 }  // namespace v4
 
 namespace {
 
-template <class T>
+// Up to so many rows of a, not copying the weight wins over OpenBLAS: twofold at 13, level at about 50.
+constexpr std::int64_t kFewRows = 40;
+
+template <class T, Product<T>* few_rows>
 void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
           std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   if (m == 0 || n == 0) return;
@@ -37,6 +49,8 @@ void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64
     }
     return;
   }
+  if (!trans_a && trans_b && m <= kFewRows && alpha == T(1))
+    return few_rows(m, n, k, a, lda, b, ldb, beta, c, ldc);
   const auto op = [](bool transpose) { return transpose ? CblasTrans : CblasNoTrans; };
   const auto size = [](std::int64_t x) { return static_cast<blasint>(x); };
   if constexpr (std::is_same_v<T, float>) {
@@ -54,7 +68,9 @@ std::array<Kernels<T>, 3> make_tables() {
   v2::fill_table(tables[0]);
   v3::fill_table(tables[1]);
   v4::fill_table(tables[2]);
-  for (Kernels<T>& table : tables) table.gemm = gemm<T>;
+  tables[0].gemm = gemm<T, v2::few_rows_product<T>>;
+  tables[1].gemm = gemm<T, v3::few_rows_product<T>>;
+  tables[2].gemm = gemm<T, v4::few_rows_product<T>>;
   return tables;
 }
 

@@ -28,43 +28,54 @@ TYPED_TEST(Backend, EveryTableIsComplete) {
   });
 }
 
+// alpha = 1, a few rows and b transposed is a path of its own (tensor/cpu/few_rows.cpp).
+template <class T>
+void compare_gemm(const Kernels<T>& k, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n,
+                  std::int64_t depth, T alpha, T beta) {
+  const std::int64_t lda = (trans_a ? m : depth) + 2, ldb = (trans_b ? depth : n) + 1, ldc = n + 3;
+  const auto a = random_values<T>((trans_a ? depth : m) * lda, 61),
+             b = random_values<T>((trans_b ? n : depth) * ldb, 62);
+  auto c = old_content<T>(m * ldc, beta);
+  Doubles expected;
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (std::int64_t p = 0; p < depth; ++p) {
+        sum += static_cast<double>(a[static_cast<std::size_t>(trans_a ? p * lda + i : i * lda + p)]) *
+               static_cast<double>(b[static_cast<std::size_t>(trans_b ? j * ldb + p : p * ldb + j)]);
+      }
+      expected.push_back(
+          blended(static_cast<double>(alpha) * sum, beta, c[static_cast<std::size_t>(i * ldc + j)]));
+    }
+  }
+  k.gemm(trans_a, trans_b, m, n, depth, alpha, a.data(), lda, b.data(), ldb, beta, c.data(), ldc);
+  std::vector<T> result;
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) result.push_back(c[static_cast<std::size_t>(i * ldc + j)]);
+  }
+  expect_close(result, expected, tolerance<T>(1e-5));
+}
+
 TYPED_TEST(Backend, GemmMatchesPlainLoops) {
   using T = TypeParam;
-  const Kernels<T>& k = kernels<T>(kCpu);
   struct Case {
-    std::int64_t m, n, size;
+    std::int64_t m, n, depth;
   };
-  for (const auto [m, n, depth] :
-       {Case{1, 1, 1}, Case{5, 3, 7}, Case{17, 33, 64}, Case{4, 6, 0}, Case{0, 3, 2}, Case{3, 0, 2}}) {
-    for (const bool trans_a : {false, true}) {
-      for (const bool trans_b : {false, true}) {
-        for (const T beta : {T(0), T(1), T(0.5)}) {
-          const std::int64_t lda = (trans_a ? m : depth) + 2, ldb = (trans_b ? depth : n) + 1, ldc = n + 3;
-          const auto a = random_values<T>((trans_a ? depth : m) * lda, 61),
-                     b = random_values<T>((trans_b ? n : depth) * ldb, 62);
-          auto c = old_content<T>(m * ldc, beta);
-          Doubles expected(static_cast<std::size_t>(m * n));
-          for (std::int64_t i = 0; i < m; ++i) {
-            for (std::int64_t j = 0; j < n; ++j) {
-              double sum = 0;
-              for (std::int64_t p = 0; p < depth; ++p) {
-                sum += static_cast<double>(a[static_cast<std::size_t>(trans_a ? p * lda + i : i * lda + p)]) *
-                       static_cast<double>(b[static_cast<std::size_t>(trans_b ? j * ldb + p : p * ldb + j)]);
-              }
-              expected[static_cast<std::size_t>(i * n + j)] =
-                  blended(1.5 * sum, beta, c[static_cast<std::size_t>(i * ldc + j)]);
-            }
+  const Case cases[] = {{1, 1, 1},   {5, 3, 7},   {17, 33, 64}, {4, 6, 0},     {0, 3, 2},
+                        {3, 0, 2},   {6, 4, 16},  {7, 9, 17},   {40, 10, 31},  {41, 10, 31},
+                        {2, 5, 130}, {3, 66, 40}, {11, 4, 33},  {10, 301, 200}};
+  for_each_isa<T>([&](const Kernels<T>& k) {
+    for (const auto [m, n, depth] : cases) {
+      for (const bool trans_a : {false, true}) {
+        for (const bool trans_b : {false, true}) {
+          for (const T beta : {T(0), T(1), T(0.5)}) {
+            compare_gemm(k, trans_a, trans_b, m, n, depth, T(1), beta);
+            compare_gemm(k, trans_a, trans_b, m, n, depth, T(1.5), beta);
           }
-          k.gemm(trans_a, trans_b, m, n, depth, T(1.5), a.data(), lda, b.data(), ldb, beta, c.data(), ldc);
-          std::vector<T> result;
-          for (std::int64_t i = 0; i < m; ++i) {
-            for (std::int64_t j = 0; j < n; ++j) result.push_back(c[static_cast<std::size_t>(i * ldc + j)]);
-          }
-          expect_close(result, expected, tolerance<T>(1e-5));
         }
       }
     }
-  }
+  });
 }
 
 // Row sums and the like are split between threads in ways that may not change a bit.
