@@ -29,22 +29,22 @@ std::string node_text(const Tape& tape, NodeId id) {
   return id == kNoNode ? "constant" : fmt::format("%{}{}", id, to_string(tape.node(id).shape));
 }
 
-std::string join(std::string text, const std::string& item) {
-  return text.empty() ? item : text + ", " + item;
+std::string join(const std::string& text, const std::string& item) {
+  return text.empty() ? item : fmt::format("{}, {}", text, item);
 }
 
 std::string attributes_text(const Record& record) {
   std::string text;
   for (const Attribute& a : record.details.attributes)
-    text = join(std::move(text), fmt::format("{}={}", a.name, number(a.value)));
+    text = join(text, fmt::format("{}={}", a.name, number(a.value)));
   return text;
 }
 
 std::string tags_text(const Tags& tags) {
   std::string text;
-  if (tags.layer >= 0) text = join(std::move(text), fmt::format("layer={}", tags.layer));
-  if (tags.exit >= 0) text = join(std::move(text), fmt::format("exit={}", tags.exit));
-  if (!tags.loss.empty()) text = join(std::move(text), fmt::format("loss={}", tags.loss));
+  if (tags.layer >= 0) text = join(text, fmt::format("layer={}", tags.layer));
+  if (tags.exit >= 0) text = join(text, fmt::format("exit={}", tags.exit));
+  if (!tags.loss.empty()) text = join(text, fmt::format("loss={}", tags.loss));
   return text;
 }
 

@@ -233,6 +233,19 @@ bool Backward::wants(std::size_t input) const {
   return id != kNoNode && tape_.node(id).requires_gradient;
 }
 
+namespace {
+
+// The persistent gradient of a parameter.
+const Tensor& gradient_buffer(const Parameter& p) {
+  if (!p.gradient.defined()) {
+    fail("parameter {} has nowhere to keep a gradient: ParameterStore::allocate_gradients() comes first",
+         p.name);
+  }
+  return p.gradient;
+}
+
+}  // namespace
+
 Slot Backward::slot(std::size_t input) {
   return wants(input) ? slot_of(record_->inputs[input]) : Slot{};
 }
@@ -249,7 +262,7 @@ Slot Backward::slot_of(NodeId id) {
     adjoint = Tensor::empty(n.shape, n.dtype, dy_.device());
     return {adjoint, false};
   }
-  adjoint = p->gradient;
+  adjoint = gradient_buffer(*p);
   const bool accumulate = p->has_gradient;
   p->has_gradient = true;
   return {adjoint, accumulate};
@@ -265,7 +278,7 @@ Slot Backward::row_slot(std::size_t input, const Tensor& rows) {
     if (p == nullptr) {
       adjoint = Tensor::zeros(n.shape, n.dtype, dy_.device());
     } else {
-      adjoint = p->gradient;
+      adjoint = gradient_buffer(*p);
       if (!p->has_gradient && p->by_rows) {
         for (const std::int32_t row : p->touched.rows()) adjoint.slice(row, row + 1).fill(0);
         p->touched.clear();
@@ -287,7 +300,7 @@ void accumulate(const Tape& tape, const Gradients& gradients) {
     dispatch(g.dtype(), [&](auto element) {
       using T = decltype(element);
       kernels<T>(g.device())
-          .scale(g.numel(), T(1), g.data<T>(), p->has_gradient ? T(1) : T(0), p->gradient.data<T>());
+          .scale(g.numel(), T(1), g.data<T>(), p->has_gradient ? T(1) : T(0), gradient_buffer(*p).data<T>());
     });
     p->has_gradient = true;
     if (p->by_rows) p->touched.add_all();

@@ -256,7 +256,7 @@ class Backward {
   Tensor dy_;
 };
 
-// Adds a pass's gradients of the given parameters to their persistent ones.
+// Adds a pass's gradients of parameters to their persistent ones.
 void accumulate(const Tape& tape, const Gradients& gradients);
 // Throws Error naming the first parameter that is not frozen and has no gradient: no root reached it.
 void require_gradients(std::span<Parameter* const> parameters);

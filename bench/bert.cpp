@@ -18,6 +18,7 @@
 #include "costeff/classifier.h"
 #include "costeff/trainer.h"
 #include "tensor/backend.h"
+#include "tensor/error.h"
 
 namespace {
 
@@ -114,7 +115,9 @@ int main(int argc, char** argv) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     timings.push_back({seconds, static_cast<double>(batch.tokens())});
   }
-  timings.erase(timings.begin(), timings.begin() + 3);  // warming up
+  if (timings.size() <= 3)
+    fail("{} batches are too few to time: the first three are for warming up", timings.size());
+  timings.erase(timings.begin(), timings.begin() + 3);
   double seconds = 0;
   double tokens = 0;
   for (const Timing& t : timings) {

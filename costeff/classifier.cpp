@@ -48,12 +48,13 @@ Tensor logits_of(const Bert& model, const Batch& batch) {
 }  // namespace
 
 std::string resolve_model(const std::string& path) {
-  const std::string best = path + "/best";
+  std::string best = path + "/best";
   recover_folder(best);
   recover_folder(path);
   if (is_model_folder(best)) return best;
   if (!std::filesystem::exists(path)) fail("there is no model at {}", path);
   if (!is_model_folder(path)) fail("{} holds no model: no config.json", path);
+  if (std::filesystem::exists(path + "/log.jsonl")) fail("the run at {} has no best model yet", path);
   return path;
 }
 

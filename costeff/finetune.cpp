@@ -35,6 +35,8 @@ class Run {
   static FinetuneSettings effective(FinetuneSettings s);
   EncodedDataset encode(Split split, const char* what) const;
   Trainer make_trainer();
+  std::int64_t warmup_steps() const;
+  Json description() const;
   void resume_from(const RunFolder::Checkpoint& checkpoint);
   StepReport step();
   void evaluate_now();
@@ -73,9 +75,9 @@ FinetuneSettings Run::effective(FinetuneSettings s) {
 
 EncodedDataset Run::encode(Split split, const char* what) const {
   const std::int64_t positions = classifier_.model->config().max_position_embeddings;
-  if (std::max(s_.max_length, s_.pad_to) > positions) {
-    fail_usage("--max-length {}: the model has {} positions", std::max(s_.max_length, s_.pad_to), positions);
-  }
+  if (s_.max_length > positions)
+    fail_usage("--max-length {}: the model has {} positions", s_.max_length, positions);
+  if (s_.pad_to > positions) fail_usage("--pad-to {}: the model has {} positions", s_.pad_to, positions);
   const std::string file = split_file(task_, s_.data, split);
   const Examples examples = load_examples(task_, file);
   if (!examples.skipped_lines.empty()) {
@@ -85,6 +87,7 @@ EncodedDataset Run::encode(Split split, const char* what) const {
       encode_dataset(classifier_.tokenizer, examples.rows, static_cast<std::size_t>(s_.max_length));
   note(fmt::format("{}: {} examples, {:.1f} tokens on average, from {}", what, data.size(),
                    static_cast<double>(data.ids.size()) / static_cast<double>(data.size()), file));
+  if (task_.regression && data.size() < 2) fail("{}: a correlation needs at least two examples", file);
   return data;
 }
 
@@ -107,11 +110,8 @@ Run::Run(const FinetuneSettings& settings, bool resume, const FinetuneEvents& ev
       total_(s_.max_steps > 0 ? std::min(s_.max_steps, s_.epochs * steps_per_epoch_)
                               : s_.epochs * steps_per_epoch_),
       trainer_(make_trainer()),
-      micro_batches_(static_cast<std::size_t>(s_.accumulate)),
-      folder_(resume ? RunFolder::open(s_.out)
-                     : RunFolder::create(s_.out, {{"command", "finetune"},
-                                                  {"settings", to_json(s_)},
-                                                  {"environment", environment()}})) {
+      micro_batches_(std::min(static_cast<std::size_t>(s_.accumulate), batcher_.batches())),
+      folder_(resume ? RunFolder::open(s_.out) : RunFolder::create(s_.out, description())) {
   const auto most = static_cast<std::size_t>(s_.batch);
   const std::size_t rows = s_.pad_to > 0 ? static_cast<std::size_t>(s_.pad_to) : train_.longest();
   for (Batch& b : micro_batches_) b.reserve(most, most * rows);
@@ -128,15 +128,35 @@ Trainer Run::make_trainer() {
     config.attention_probs_dropout_prob = s_.dropout;
     config.classifier_dropout = s_.dropout;
   }
-  const double warmup = s_.warmup < 1 ? s_.warmup * static_cast<double>(total_) : s_.warmup;
   return {classifier_.model->parameters(),
           {.adam = {.variant = adam_variant(s_.adam_variant), .weight_decay = s_.weight_decay},
            .learning_rate = s_.lr,
-           .warmup = static_cast<std::int64_t>(warmup),
+           .warmup = warmup_steps(),
            .total = total_,
            .max_norm = s_.max_norm,
            .seed = s_.seed,
            .check_finite = s_.check_finite}};
+}
+
+std::int64_t Run::warmup_steps() const {
+  return static_cast<std::int64_t>(s_.warmup < 1 ? s_.warmup * static_cast<double>(total_) : s_.warmup);
+}
+
+// The run's config.json: what was asked for, what followed from it, and where it runs.
+Json Run::description() const {
+  const BertConfig& config = classifier_.model->config();
+  const Json effective{{"model_folder", classifier_.folder},
+                       {"labels", config.labels},
+                       {"steps_per_epoch", steps_per_epoch_},
+                       {"total_steps", total_},
+                       {"warmup_steps", warmup_steps()},
+                       {"hidden_dropout", config.hidden_dropout_prob},
+                       {"attention_dropout", config.attention_probs_dropout_prob},
+                       {"classifier_dropout", config.classifier_dropout}};
+  return {{"command", "finetune"},
+          {"settings", to_json(s_)},
+          {"effective", effective},
+          {"environment", environment()}};
 }
 
 void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
@@ -144,6 +164,13 @@ void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
   trainer_.restore(checkpoint.folder, steps);
   result_.best_step = checkpoint.state.at("best_step").get<std::int64_t>();
   result_.best.loss = checkpoint.state.at("best_loss").get<double>();
+  const Json now = environment();
+  const Json begun = folder_.config().at("environment");
+  for (const auto& [key, value] : now.items()) {
+    if (begun.contains(key) && begun[key] == value) continue;
+    note(fmt::format("{} is {} now and was {} when the run began: its bits may differ", key, value.dump(),
+                     begun.contains(key) ? begun[key].dump() : "not known"));
+  }
   for (const auto& [name, value] : checkpoint.state.at("best_metrics").items()) {
     result_.best.metrics.emplace_back(name, value.is_null() ? kNan : value.get<double>());
   }
@@ -177,6 +204,10 @@ void Run::evaluate_now() {
   trainer_.settle();
   const Evaluation e =
       evaluate(*classifier_.model, task_, dev_, {.batch = static_cast<std::size_t>(s_.batch)});
+  if (!std::isfinite(e.loss)) {
+    fail("step {}: the loss on dev is {}; training has diverged, a smaller --lr may help", trainer_.steps(),
+         e.loss);
+  }
   const double score = e.metrics.back().second;
   // A metric may be nan (the correlation of a constant): anything is better than that.
   const double before = result_.best.metrics.empty() ? kNan : result_.best.metrics.back().second;

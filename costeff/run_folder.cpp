@@ -1,6 +1,7 @@
 #include "costeff/run_folder.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,6 +39,19 @@ std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string&
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+// Removes what a killed process left of checkpoints that it was writing.
+void remove_unfinished(const std::string& run) {
+  const fs::path folder = fs::path(run) / "checkpoints";
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> unfinished;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string ending = entry.path().extension().string();
+    if (ending == ".writing" || ending == ".ready" || ending == ".old") unfinished.push_back(entry.path());
+  }
+  std::error_code error;
+  for (const fs::path& path : unfinished) fs::remove_all(path, error);
 }
 
 Json parse_json(const std::string& path) {
@@ -99,6 +113,7 @@ void RunFolder::open_log(std::int64_t length) {
   if (log_ >= 0) close(log_);
   log_ = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (log_ < 0) fail("cannot write {}: {}", file, reason());
+  if (flock(log_, LOCK_EX | LOCK_NB) != 0) fail("another process is at the run in {}", path_);
   if (lseek(log_, 0, SEEK_END) < length) {
     fail("{} is shorter than the {} bytes it had at the newest checkpoint; was it edited?", file, length);
   }
@@ -142,12 +157,10 @@ void RunFolder::save_checkpoint(std::int64_t step, Json state, int keep,
 
 std::optional<RunFolder::Checkpoint> RunFolder::restore() {
   const auto all = checkpoints(path_);
-  if (all.empty()) {
-    open_log(0);
-    return std::nullopt;
-  }
-  Checkpoint newest{all.back().second, parse_json(all.back().second + "/state.json")};
-  open_log(newest.state.at("log_bytes").get<std::int64_t>());
+  std::optional<Checkpoint> newest;
+  if (!all.empty()) newest = {all.back().second, parse_json(all.back().second + "/state.json")};
+  open_log(newest ? newest->state.at("log_bytes").get<std::int64_t>() : 0);
+  remove_unfinished(path_);
   return newest;
 }
 

@@ -1,9 +1,9 @@
 // The folder of a training run:
 //
-//   config.json            every effective setting, versions, threads, kernels
-//   log.jsonl              one line per step and per evaluation, at full precision
-//   checkpoints/step-N/    weights, optimiser and place in the data, enough to go on bit for bit; the newest
-//   few are kept best/, last/           models as Hugging Face directories
+//   config.json         every effective setting, versions, threads, kernels
+//   log.jsonl           one line per step and per evaluation, at full precision
+//   checkpoints/step-N/ weights, optimiser and place in the data, enough to go on bit for bit
+//   best/, last/        models as Hugging Face directories
 //
 // Each file and folder is there whole or not at all, whenever the process is killed.
 #pragma once
@@ -47,7 +47,8 @@ class RunFolder {
     std::string folder;
     Json state;
   };
-  // The newest checkpoint; the log is cut back to where it was then (to nothing when there is none).
+  // The newest checkpoint; the log is cut back to where it was then (to nothing when there is none). Throws
+  // Error while another process is at this run.
   std::optional<Checkpoint> restore();
 
   // Writes the model folder `name` ("best", "last") whole.

@@ -59,9 +59,12 @@ void require(bool fits, const char* flag, const std::string& what) {
   if (!fits) fail_usage("--{}: {}", flag, what);
 }
 
-template <class T>
-void at_least(const char* flag, T value, T least) {
+constexpr std::int64_t kMost =
+    1'000'000'000;  // of any count: what is above is a slip, and products of two fit
+
+void within(const char* flag, std::int64_t value, std::int64_t least, std::int64_t most = kMost) {
   require(value >= least, flag, fmt::format("{} is below {}", value, least));
+  require(value <= most, flag, fmt::format("{} is above {}", value, most));
 }
 
 }  // namespace
@@ -95,25 +98,26 @@ void check(const FinetuneSettings& s) {
   require(!s.out.empty(), "out", "which folder should the run be written to?");
   require(s.task.empty() != s.columns.empty(), "task",
           "give either a GLUE task or --columns of a file of your own");
-  at_least("epochs", s.epochs, std::int64_t{1});
-  at_least("batch", s.batch, std::int64_t{1});
-  at_least("accumulate", s.accumulate, std::int64_t{1});
-  require(s.batch <= 65536, "batch", fmt::format("{} sequences are more than 65536", s.batch));
+  require(s.task.empty() || s.labels.empty(), "labels",
+          "a GLUE task has labels of its own; they go with --columns");
+  within("epochs", s.epochs, 1);
+  within("batch", s.batch, 1, 65536);
+  within("accumulate", s.accumulate, 1, 65536);
   require(std::isfinite(s.lr) && s.lr >= 0, "lr", fmt::format("{} is no learning rate", s.lr));
-  require(std::isfinite(s.warmup) && s.warmup >= 0, "warmup",
+  require(std::isfinite(s.warmup) && s.warmup >= 0 && s.warmup <= static_cast<double>(kMost), "warmup",
           fmt::format("{} is neither a share nor a number of steps", s.warmup));
   require(std::isfinite(s.weight_decay) && s.weight_decay >= 0, "weight-decay",
           fmt::format("{} is no weight decay", s.weight_decay));
   require(std::isfinite(s.max_norm) && s.max_norm >= 0, "max-norm", fmt::format("{} is no norm", s.max_norm));
   require(s.dropout == -1 || (s.dropout >= 0 && s.dropout < 1), "dropout",
           fmt::format("{} is not in [0, 1)", s.dropout));
-  at_least("max-steps", s.max_steps, std::int64_t{0});
-  at_least("eval-every", s.eval_every, std::int64_t{0});
-  at_least("checkpoint-every", s.checkpoint_every, std::int64_t{0});
-  at_least("keep-checkpoints", s.keep_checkpoints, std::int64_t{1});
-  at_least("max-length", s.max_length, std::int64_t{3});
-  at_least("pad-to", s.pad_to, std::int64_t{0});
-  at_least("threads", s.threads, std::int64_t{0});
+  within("max-steps", s.max_steps, 0);
+  within("eval-every", s.eval_every, 0);
+  within("checkpoint-every", s.checkpoint_every, 0);
+  within("keep-checkpoints", s.keep_checkpoints, 1);
+  within("max-length", s.max_length, 3);
+  within("pad-to", s.pad_to, 0);
+  within("threads", s.threads, 0, 4096);
   require(s.pad_to == 0 || s.pad_to >= s.max_length, "pad-to",
           fmt::format("sequences of up to {} tokens (--max-length) do not fit {}", s.max_length, s.pad_to));
   require(s.save_dtype == "f32" || s.save_dtype == "f16", "save-dtype",

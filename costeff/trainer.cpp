@@ -59,7 +59,7 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss)
     fail(
         "step {}: the loss is {} and the gradient's norm {}; --check-finite names the first operation that "
         "went wrong",
-        now, report.loss, report.gradient_norm);
+        now + 1, report.loss, report.gradient_norm);
   }
   report.clip_scale = clip_scale(report.gradient_norm, options_.max_norm);
   report.learning_rate = options_.learning_rate * warmup_linear(now, options_.warmup, options_.total);

@@ -45,14 +45,16 @@ Bert::Layer Bert::make_layer(std::int64_t k) const {
 }
 
 void Bert::initialise(std::uint64_t seed) {
-  for (const NamedTensor& t : store_->named()) {
-    if (t.name.ends_with("LayerNorm.weight")) {
-      t.value().fill(1);
-    } else if (t.name.ends_with(".bias")) {
-      t.value().fill(0);
-    } else {
-      initialise_normal(t.value(), t.name, config_.initializer_range, seed);
-    }
+  for (const NamedTensor& t : store_->named()) initialise(t, seed);
+}
+
+void Bert::initialise(const NamedTensor& t, std::uint64_t seed) {
+  if (t.name.ends_with("LayerNorm.weight")) {
+    t.value().fill(1);
+  } else if (t.name.ends_with(".bias")) {
+    t.value().fill(0);
+  } else {
+    initialise_normal(t.value(), t.name, config_.initializer_range, seed);
   }
 }
 

@@ -34,6 +34,7 @@ class Bert {
   const ParameterStore& parameters() const { return *store_; }
   // BERT's own initialisation: weights normal with config.initializer_range, biases 0, LayerNorm 1 and 0.
   void initialise(std::uint64_t seed);
+  void initialise(const NamedTensor& parameter, std::uint64_t seed);  // one of them
 
   // h_0 [tokens, hidden], the output of the embeddings. Throws Error on an id, type or position outside its
   // table.

@@ -51,6 +51,7 @@ void read_into(const SafetensorsFile& file, const std::string& stored, const Nam
   const TensorInfo& info = file.info(stored);
   const Tensor value = target.value();
   std::vector<std::int64_t> wanted;
+  wanted.reserve(Shape::kMaxRank);
   for (int i = 0; i < value.shape().rank(); ++i) wanted.push_back(value.shape()[i]);
   if (info.shape != wanted) {
     fail("{}: tensor {} is {} but config.json makes it {}", file.path(), stored, shape_text(info.shape),
@@ -66,6 +67,28 @@ void read_into(const SafetensorsFile& file, const std::string& stored, const Nam
   });
 }
 
+// Where each of `wanted` stands among `labels`, when they are the same labels in another order; otherwise
+// empty.
+std::vector<std::int64_t> places(const std::vector<std::string>& wanted,
+                                 const std::vector<std::string>& labels) {
+  if (wanted == labels || !std::is_permutation(wanted.begin(), wanted.end(), labels.begin(), labels.end()))
+    return {};
+  std::vector<std::int64_t> order;
+  order.reserve(wanted.size());
+  for (const std::string& label : wanted)
+    order.push_back(std::find(labels.begin(), labels.end(), label) - labels.begin());
+  return order;
+}
+
+// Row i becomes what row order[i] was.
+void reorder_rows(const Tensor& rows, const std::vector<std::int64_t>& order) {
+  const Tensor before = rows.clone();
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const auto row = static_cast<std::int64_t>(i);
+    rows.slice(row, row + 1).copy_from(before.slice(order[i], order[i] + 1));
+  }
+}
+
 }  // namespace
 
 bool is_model_folder(const std::string& folder) {
@@ -77,6 +100,8 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
   BertConfig config = BertConfig::read(folder + "/config.json");
   const bool own_labels = options.labels.empty();
   const bool same_labels = own_labels || options.labels.size() == config.labels.size();
+  const std::vector<std::int64_t> order =
+      own_labels ? std::vector<std::int64_t>{} : places(options.labels, config.labels);
   if (!own_labels) config.labels = options.labels;
   const SafetensorsFile file(folder + "/model.safetensors");
 
@@ -87,14 +112,15 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
   }
 
   auto model = std::make_unique<Bert>(std::move(config), options.dtype);
-  model->initialise(options.seed);
   LoadReport loaded;
   std::vector<std::string> missing;
   for (const NamedTensor& target : model->parameters().named()) {
     const auto at = stored.find(target.name);
     if (at != stored.end() && (same_labels || !is_classifier(target.name))) {
       read_into(file, at->second, target);
+      if (is_classifier(target.name) && !order.empty()) reorder_rows(target.value(), order);
     } else if (!own_labels && (is_classifier(target.name) || is_pooler(target.name))) {
+      model->initialise(target, options.seed);
       loaded.initialised.push_back(target.name);
     } else {
       missing.push_back(target.name);

@@ -18,8 +18,9 @@ struct LoadReport {
 
 struct LoadOptions {
   DType dtype = DType::f32;
-  // Give a model its classes anew: with another number of labels than the checkpoint's, its classifier is
-  // initialised from `seed`. Empty: the checkpoint's own labels, and then its classifier must be there.
+  // The classes that the model is to have. As many as the checkpoint's: its classifier stays, its rows
+  // brought into this order when they are the same labels. Another number: the classifier is initialised from
+  // `seed`. Empty: the checkpoint's own labels, and then its classifier must be there.
   std::vector<std::string> labels;
   std::uint64_t seed = 0;
 };

@@ -31,7 +31,7 @@ const Kernels<T>& cpu_kernels(Isa isa);
 // Prepares the process for fast kernels; call it first in main(). Some libraries read their settings from the
 // environment when they are loaded, so where one is missing this sets it and starts the program again in
 // place (execv): OPENBLAS_CORETYPE, because OpenBLAS 0.3.21 takes newer AMD cores for AVX2 ones;
-// OMP_WAIT_POLICY and GOMP_SPINCOUNT, because threads that spin at a barrier make a step many times slower
+// GOMP_SPINCOUNT, because threads that spin at a barrier make a step many times slower
 // when another process wants the same cores. What the user set stays.
 void tune_process(char** argv);
 

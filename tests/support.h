@@ -36,7 +36,7 @@ class TemporaryFolder {
     return path(name);
   }
   std::string write_gzip(const std::string& name, const std::string& content) const {
-    const std::string file = path(name);
+    std::string file = path(name);
     gzFile out = gzopen(file.c_str(), "wb9");
     gzwrite(out, content.data(), static_cast<unsigned>(content.size()));
     gzclose(out);
@@ -64,14 +64,14 @@ std::string message_of(Action action) {
 // The folder of reference numbers: COSTEFF_REFERENCE, or beside the source tree; nothing if there is none.
 inline std::optional<std::filesystem::path> reference_folder() {
   if (const char* folder = std::getenv("COSTEFF_REFERENCE")) return folder;
-  const auto beside = std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "reference";
+  auto beside = std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "reference";
   if (std::filesystem::exists(beside)) return beside;
   return std::nullopt;
 }
 
 // The file beside the reference folder, or beside the source tree where the folder stands alone.
 inline std::filesystem::path reference_data(const std::filesystem::path& reference, const std::string& name) {
-  const auto near = reference / ".." / "data" / name;
+  auto near = reference / ".." / "data" / name;
   if (std::filesystem::exists(near)) return near;
   return std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "data" / name;
 }

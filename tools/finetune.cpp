@@ -118,7 +118,10 @@ FinetuneSettings with_config(const std::string& path, const FinetuneSettings& ba
 }
 
 std::string absolute(const std::string& path) {
-  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+  if (path.empty()) return path;
+  std::string text = std::filesystem::absolute(path).lexically_normal().string();
+  while (text.size() > 1 && text.back() == '/') text.pop_back();  // as completion by the shell leaves it
+  return text;
 }
 
 // A resumed run has the settings it was begun with; whatever was asked for beside --resume must agree.

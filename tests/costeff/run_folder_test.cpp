@@ -63,6 +63,24 @@ TEST(RunFolder, RestoringCutsTheLogBackToTheNewestCheckpoint) {
   EXPECT_EQ(content(path + "/log.jsonl"), "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"step\":4}\n");
 }
 
+TEST(RunFolder, TwoProcessesAtOneRunAreRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("run");
+  const RunFolder first = RunFolder::create(path, {});
+  RunFolder second = RunFolder::open(path);
+  EXPECT_NE(message_of<Error>([&] { second.restore(); }).find("another process"), std::string::npos);
+}
+
+TEST(RunFolder, WhatAKilledCheckpointLeftIsRemoved) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path("run");
+  RunFolder::create(path, {});
+  std::filesystem::create_directories(path + "/checkpoints/step-9.writing");
+  RunFolder run = RunFolder::open(path);
+  EXPECT_FALSE(run.restore().has_value());
+  EXPECT_FALSE(std::filesystem::exists(path + "/checkpoints/step-9.writing"));
+}
+
 TEST(RunFolder, WithoutACheckpointARunBeginsAgain) {
   const TemporaryFolder folder;
   const std::string path = folder.path("run");

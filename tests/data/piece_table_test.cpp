@@ -24,6 +24,7 @@ TEST(PieceTable, FindsTheLongestBeginning) {
 
 TEST(PieceTable, KeepsManyPiecesApart) {
   std::vector<std::string> texts;
+  texts.reserve(30000);
   for (int i = 0; i < 30000; ++i) texts.push_back(std::to_string(i * 7));
   PieceTable table(texts.size());
   for (std::size_t i = 0; i < texts.size(); ++i)

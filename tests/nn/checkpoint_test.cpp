@@ -100,6 +100,20 @@ TEST_F(CheckpointTest, ANewClassifierIsInitialisedAndReported) {
   EXPECT_EQ(report.initialised, (std::vector<std::string>{"classifier.weight", "classifier.bias"}));
 }
 
+TEST_F(CheckpointTest, TheSameLabelsInAnotherOrderTakeTheirRowsAlong) {
+  BertConfig config = small_config();
+  config.labels = {"a", "b", "c"};
+  Bert model(config);
+  model.initialise(4);
+  write(model);
+  const auto loaded = load_bert(folder_.path(), {.labels = {"c", "a", "b"}});
+  const Tensor before = model.parameters().find("classifier.weight").value();
+  const Tensor after = loaded->parameters().find("classifier.weight").value();
+  EXPECT_EQ(largest_difference(after.slice(0, 1), before.slice(2, 3)), 0);
+  EXPECT_EQ(largest_difference(after.slice(1, 2), before.slice(0, 1)), 0);
+  EXPECT_EQ(largest_difference(after.slice(2, 3), before.slice(1, 2)), 0);
+}
+
 TEST_F(CheckpointTest, MissingAndUnexpectedTensorsAreListed) {
   Bert model(small_config());
   model.initialise(4);

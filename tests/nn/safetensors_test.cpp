@@ -68,7 +68,7 @@ class SafetensorsTest : public testing::Test {
   // What opening that file says; it must name the file.
   std::string error_with(const std::string& header, std::size_t data_bytes) const {
     put_header(header, data_bytes);
-    const std::string error = error_of([&] { SafetensorsFile file(path_); });
+    std::string error = error_of([&] { SafetensorsFile file(path_); });
     EXPECT_THAT(error, testing::AnyOf(HasSubstr(path_), "no error"));
     return error;
   }
