@@ -63,7 +63,7 @@ Row leaf_row(const Tape& tape, NodeId id) {
 Row record_row(const Tape& tape, std::size_t index) {
   const Record& r = tape.records()[index];
   std::string flow;
-  for (const NodeId input : r.inputs) flow = join(std::move(flow), node_text(tape, input));
+  for (const NodeId input : r.inputs) flow = join(flow, node_text(tape, input));
   flow += " -> " + node_text(tape, r.output);
   return {std::to_string(index),          std::string(r.op->name), tape.path(r.path),  flow,
           std::to_string(saved_bytes(r)), number(r.details.flops), attributes_text(r), tags_text(r.tags)};

@@ -35,13 +35,18 @@ prepare_tidy() {
   mkdir -p build/tidy/include
   sed -E 's/__malloc__ \(omp_free\),? ?//' "$(g++ -print-file-name=include/omp.h)" >build/tidy/include/omp.h
   python3 - "${rooms[@]}" <<'PYTHON'
-import json, os, subprocess, sys
+import json, os, shutil, subprocess, sys
 
 rooms = tuple(room + "/" for room in sys.argv[1:])
 entries = {}
 for entry in json.load(open("build/release/compile_commands.json")):
     name = os.path.relpath(os.path.join(entry["directory"], entry["file"]))
     words = entry["command"].split(" ")
+    # gcc's precompiled headers are not clang's: the plain header, where no .gch lies beside it.
+    for i, word in enumerate(words):
+        if word.endswith("/cmake_pch.hxx"):
+            words[i] = os.path.abspath("build/tidy/include/" + os.path.basename(os.path.dirname(word)) + ".hxx")
+            shutil.copyfile(word, words[i])
     entry["command"] = " ".join(w for w in words if not w.startswith(("-fno-gnu-unique", "-Wno-", "-Werror")))
     if name.startswith(rooms):
         entries[name] = entry

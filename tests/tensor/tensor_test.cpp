@@ -25,7 +25,8 @@ TEST(Shape, CountsAndRefuses) {
 
 TEST(Tensor, CopiesShareAndClonesDoNot) {
   const Tensor a = Tensor::zeros({2, 3}, DType::f32);
-  const Tensor shared = a;
+  Tensor shared;
+  shared = a;
   const Tensor copy = a.clone();
   a.fill(7);
   EXPECT_EQ(shared.at(5), 7);
