@@ -109,6 +109,7 @@ TYPED_TEST(KernelAdamw, CatchUpGivesTheBitsOfTheDenseUpdate) {
         constexpr std::int64_t kRows = 13, kSteps = 150;
         State<T> dense = rows_with_pasts<T>(kRows, cols), late = dense;
         std::vector<math::AdamStep> steps;
+        steps.reserve(kSteps);
         for (int t = 0; t < kSteps; ++t) steps.push_back(step_at(t, torch));
         const std::vector<T> zero(dense.w.size());
         for (const math::AdamStep& s : steps) {
