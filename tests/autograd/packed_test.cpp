@@ -44,7 +44,7 @@ Tensor pad(const Tensor& packed, double filler) {
 }
 
 Tensor real_rows(const Tensor& padded) {
-  const Tensor packed = Tensor::empty(padded.shape().with_front(kTokens), padded.dtype());
+  Tensor packed = Tensor::empty(padded.shape().with_front(kTokens), padded.dtype());
   const std::vector<std::int64_t> rows = places();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto to = static_cast<std::int64_t>(i);

@@ -64,7 +64,7 @@ TEST_F(Print, TextHasALineForEachLeafAndRecord) {
   EXPECT_THAT(text, HasSubstr("constant -> "));
   EXPECT_THAT(text, HasSubstr("heads=2, p=0.1"));
   EXPECT_THAT(text, HasSubstr("layer=1, exit=1, loss=hard"));
-  const std::string attention_line = lines[4 + 4];
+  const std::string& attention_line = lines[4 + 4];
   EXPECT_THAT(attention_line, HasSubstr("encoder.layer.0"));
   EXPECT_THAT(attention_line, HasSubstr("[5, 18] -> %"));
   EXPECT_THAT(attention_line, HasSubstr(std::to_string((5 * 18 + 2 * 13) * 8))) << "saved bytes";
