@@ -70,4 +70,7 @@ Variable cross_entropy(const Variable& logits,
 Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, double temperature);
 Variable mean_squared_error(const Variable& a, const Variable& b);  // mean over all elements of (a - b)^2
 
+// sum over rows of weights[r] |a_r - b_r|^2, a and b [rows, n], weights [rows] of their dtype, a constant
+Variable weighted_squared_error(const Variable& a, const Variable& b, const Tensor& weights);
+
 }  // namespace costeff

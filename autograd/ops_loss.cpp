@@ -20,19 +20,36 @@ const Op kCrossEntropy("cross_entropy", "y = -mean log softmax(z)[label]", cross
 const Op kSoftCrossEntropy("soft_cross_entropy", "y = -mean softmax(t / T) . log softmax(z / T)",
                            cross_entropy_backward);
 
-// da = 2 (a - b) dy / n, db = -da
+// y = scale * sum_r w_r |a_r - b_r|^2:  da = 2 scale w_r (a - b) dy, db = -da
 void squared_error_backward(const Record& r, Backward& back) {
-  const double factor = 2 * back.dy().item() / static_cast<double>(r.saved(0).numel());
+  const Tensor& a = r.saved(0);
+  const double factor = 2 * r.attribute(0) * back.dy().item();
   for (std::size_t i = 0; i < 2; ++i) {
     const Slot slot = back.slot(i);
     if (!slot) continue;
     compute(slot.tensor, [&]<class T>(const Kernels<T>& k) {
-      k.squared_error_backward(slot.tensor.numel(), r.saved(0).data<T>(), r.saved(1).data<T>(),
-                               static_cast<T>(i == 0 ? factor : -factor), slot.beta<T>(), slot.data<T>());
+      const T* weights = r.details.saved.size() > 2 ? r.saved(2).data<T>() : nullptr;
+      k.squared_error_backward(a.shape().rows(), a.shape().cols(), weights,
+                               static_cast<T>(i == 0 ? factor : -factor), a.data<T>(), r.saved(1).data<T>(),
+                               slot.beta<T>(), slot.data<T>());
     });
   }
 }
 const Op kSquaredError("mean_squared_error", "y = mean (a - b)^2", squared_error_backward);
+const Op kWeightedSquaredError("weighted_squared_error", "y = sum_r w_r |a_r - b_r|^2",
+                               squared_error_backward);
+
+Variable squared_error(const Op& op, const Variable& a, const Variable& b, const Tensor& weights,
+                       double scale) {
+  Tensor y = empty_like(a.value(), {});
+  Details details{.saved = {{"a", a.value()}, {"b", b.value()}}, .attributes = {{"scale", scale}}};
+  if (weights.defined()) details.saved.push_back({"weights", weights});
+  compute(y, [&]<class T>(const Kernels<T>& k) {
+    k.squared_error(a.shape().rows(), a.shape().cols(), weights.defined() ? weights.data<T>() : nullptr,
+                    static_cast<T>(scale), a.value().data<T>(), b.value().data<T>(), y.data<T>());
+  });
+  return record(op, {&a, &b}, std::move(y), std::move(details));
+}
 
 // log_softmax(x / T)
 Tensor log_softmax_at(const Tensor& x, double temperature) {
@@ -89,11 +106,14 @@ Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, doubl
 Variable mean_squared_error(const Variable& a, const Variable& b) {
   require(a.shape() == b.shape() && a.dtype() == b.dtype() && a.value().numel() > 0, kSquaredError,
           "unequal shapes", {&a, &b});
-  Tensor y = empty_like(a.value(), {});
-  compute(y, [&]<class T>(const Kernels<T>& k) {
-    k.squared_error(a.value().numel(), a.value().data<T>(), b.value().data<T>(), y.data<T>());
-  });
-  return record(kSquaredError, {&a, &b}, std::move(y), {.saved = {{"a", a.value()}, {"b", b.value()}}});
+  return squared_error(kSquaredError, a, b, {}, 1.0 / static_cast<double>(a.value().numel()));
+}
+
+Variable weighted_squared_error(const Variable& a, const Variable& b, const Tensor& weights) {
+  require(a.shape() == b.shape() && a.shape().rank() == 2 && a.dtype() == b.dtype() &&
+              a.value().numel() > 0 && weights.dtype() == a.dtype() && weights.shape() == Shape{a.shape()[0]},
+          kWeightedSquaredError, "a and b must be [rows, n] with a weight for each row", {&a, &b});
+  return squared_error(kWeightedSquaredError, a, b, weights, 1);
 }
 
 }  // namespace costeff

@@ -1,5 +1,6 @@
 #include "nn/bert.h"
 
+#include <algorithm>
 #include <array>
 
 #include "tensor/error.h"
@@ -21,8 +22,7 @@ Bert::Bert(BertConfig config, DType dtype)
   token_type_ = &store_->add(e + "token_type_embeddings.weight", {config_.type_vocab_size, hidden});
   embedding_norm_.emplace(*store_, e + "LayerNorm", hidden, config_.layer_norm_eps);
   for (std::int64_t k = 1; k <= config_.layers(); ++k) layers_.push_back(make_layer(k));
-  pooler_.emplace(*store_, "bert.pooler.dense", hidden, hidden);
-  classifier_.emplace(*store_, "classifier", hidden, config_.num_labels());
+  for (std::int64_t i = config_.first_exit(); i <= config_.layers(); ++i) exits_.push_back(make_exit(i));
   store_->allocate();
 }
 
@@ -42,6 +42,24 @@ Bert::Layer Bert::make_layer(std::int64_t k) const {
           Linear(s, scope + ".output.dense", ffn, hidden),
           LayerNorm(s, scope + ".output.LayerNorm", hidden, config_.layer_norm_eps),
           scope};
+}
+
+Bert::Exit Bert::make_exit(std::int64_t i) const {
+  const bool last = i == config_.layers();
+  const std::string highway = "bert.encoder.highway." + std::to_string(i - 1);
+  const std::int64_t hidden = config_.hidden_size;
+  std::int64_t width = hidden;
+  bool dense = true;  // BERT's pooler
+  if (config_.exits) {
+    dense = config_.exits->dense;
+    if (config_.exits->mode == HiddenMode::concat) width *= std::min(config_.exits->last_hidden, i + 1);
+  }
+  std::optional<Linear> pooler;
+  if (dense) pooler.emplace(*store_, (last ? "bert" : highway) + ".pooler.dense", width, hidden);
+  return {std::move(pooler),
+          Linear(*store_, last ? "classifier" : highway + ".classifier", dense ? hidden : width,
+                 config_.num_labels()),
+          "exit." + std::to_string(i)};
 }
 
 void Bert::initialise(std::uint64_t seed) {
@@ -90,18 +108,54 @@ Variable Bert::layer(Forward& f, std::int64_t k, const Variable& hidden, const L
                              f.dropout(config_.hidden_dropout_prob), x);
 }
 
-Variable Bert::pool(Forward& f, const Variable& first) const {
-  const Scope scope(f.tape(), "bert.pooler");
-  return tanh((*pooler_)(f, first));
+Variable Bert::pool(std::span<const Variable> hidden, const LayoutPtr& layout) const {
+  const ExitConfig& exits = config_.exits ? *config_.exits : ExitConfig{};
+  const auto rows_of = [&](const Variable& h) {
+    if (exits.pooling == Pooling::mean) return sequence_mean(h, layout);
+    return h.shape()[0] == layout->sequences() ? h : first_rows(h, layout);
+  };
+  const std::size_t n = std::min(static_cast<std::size_t>(exits.last_hidden), hidden.size());
+  const std::span<const Variable> last = hidden.last(n);
+  if (n == 1) return rows_of(last[0]);
+  if (exits.mode == HiddenMode::average) {
+    Variable total = rows_of(last[0]);
+    for (std::size_t j = 1; j < n; ++j) total = add(total, rows_of(last[j]));
+    return scale(total, 1 / static_cast<double>(n));
+  }
+  // Side by side: row s of the result is row s of each state in turn.
+  std::vector<Variable> parts;
+  for (const Variable& h : last) parts.push_back(rows_of(h));
+  const std::int64_t sequences = layout->sequences();
+  const auto states = static_cast<std::int64_t>(n);
+  std::vector<std::int32_t> order;
+  for (std::int64_t s = 0; s < sequences; ++s) {
+    for (std::int64_t j = 0; j < states; ++j) order.push_back(static_cast<std::int32_t>(j * sequences + s));
+  }
+  const Tensor index = Tensor::from(std::span<const std::int32_t>(order), {states * sequences});
+  return reshape(gather_rows(concat_rows(parts), index), {sequences, states * config_.hidden_size});
+}
+
+Variable Bert::exit_logits(Forward& f, std::int64_t i, std::span<const Variable> hidden,
+                           const LayoutPtr& layout) const {
+  const Exit& exit = exits_[static_cast<std::size_t>(i - config_.first_exit())];
+  const Scope scope(f.tape(), exit.scope, {.exit = static_cast<std::int32_t>(i)});
+  Variable pooled = pool(hidden, layout);
+  if (exit.dense) pooled = (*exit.dense)(f, pooled);
+  return exit.classifier(f, dropout(tanh(pooled), f.dropout(config_.classifier_dropout)));
 }
 
 Variable Bert::logits(Forward& f, const TokenBatch& batch) const {
   const std::int64_t last = config_.layers();
-  Variable hidden = embed(f, batch);
-  for (std::int64_t k = 1; k <= last; ++k) hidden = layer(f, k, hidden, batch.layout, k == last);
-  const Variable pooled = dropout(pool(f, hidden), f.dropout(config_.classifier_dropout));
-  const Scope scope(f.tape(), "classifier", {.exit = static_cast<std::int32_t>(last)});
-  return (*classifier_)(f, pooled);
+  const bool cls =
+      !config_.exits || (config_.exits->pooling == Pooling::cls && config_.exits->last_hidden == 1);
+  const auto read = static_cast<std::size_t>(config_.exits ? config_.exits->last_hidden : 1);
+  CachedVector<Variable> hidden(1, embed(f, batch));  // the last `read` states
+  for (std::int64_t k = 1; k <= last; ++k) {
+    Variable next = layer(f, k, hidden.back(), batch.layout, cls && k == last);
+    if (hidden.size() == read) hidden.erase(hidden.begin());
+    hidden.push_back(std::move(next));
+  }
+  return exit_logits(f, last, hidden, batch.layout);
 }
 
 }  // namespace costeff

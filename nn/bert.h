@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,10 +20,12 @@ struct TokenBatch {
   LayoutPtr layout;
 };
 
-// The encoder, a pooler (tanh of a dense layer on [CLS]) and a classifier, with Hugging Face's parameter
-// names
-// (`bert.` prefixed). Layers may differ in heads and FFN width, and the word embedding may be a product: what
-// config says.
+// The encoder and its classifiers, with Hugging Face's parameter names (`bert.` prefixed). Layers may differ
+// in heads and FFN width, and the word embedding may be a product: what config says.
+//
+// Without exits there is a pooler (tanh of a dense layer on [CLS]) and one classifier. With exits, exit i < L
+// has the names of the COST-EFF authors' code, bert.encoder.highway.{i-1}.classifier, and exit L is
+// `classifier`; how the exits' losses and gradients are joined is costeff/multi_exit.h's matter.
 class Bert {
  public:
   // Parameters are uninitialised: read a checkpoint (nn/checkpoint.h) or call initialise().
@@ -43,10 +46,11 @@ class Bert {
   // hidden], the rows of [CLS], and what only other rows would need is not computed.
   Variable layer(Forward& forward, std::int64_t k, const Variable& hidden, const LayoutPtr& layout,
                  bool first_rows_only = false) const;
-  // tanh(W h[CLS] + b) [sequences, hidden]; `first` are the rows of [CLS].
-  Variable pool(Forward& forward, const Variable& first) const;
-  // Logits [sequences, labels] of the whole model; in the last layer, rows that no logit depends on are not
-  // computed.
+  // z_i [sequences, labels] of exit i in first_exit()..L. `hidden` ends with h_i, and holds as many states
+  // before it as the exit reads: [tokens, hidden] or, where the exit reads [CLS], [sequences, hidden].
+  Variable exit_logits(Forward& forward, std::int64_t i, std::span<const Variable> hidden,
+                       const LayoutPtr& layout) const;
+  // Logits [sequences, labels] of exit L; in the last layer, rows that no logit depends on are not computed.
   Variable logits(Forward& forward, const TokenBatch& batch) const;
 
  private:
@@ -60,7 +64,16 @@ class Bert {
     std::string scope;
   };
 
+  struct Exit {
+    std::optional<Linear> dense;
+    Linear classifier;
+    std::string scope;
+  };
+
   Layer make_layer(std::int64_t k) const;
+  Exit make_exit(std::int64_t i) const;
+  // What exit i reads, before any dense layer and the tanh: [sequences, width].
+  Variable pool(std::span<const Variable> hidden, const LayoutPtr& layout) const;
 
   BertConfig config_;
   std::unique_ptr<ParameterStore> store_;
@@ -70,8 +83,7 @@ class Bert {
   Parameter* token_type_ = nullptr;  // [types, hidden]
   std::optional<LayerNorm> embedding_norm_;
   std::vector<Layer> layers_;
-  std::optional<Linear> pooler_;
-  std::optional<Linear> classifier_;
+  std::vector<Exit> exits_;  // from first_exit() on
 };
 
 }  // namespace costeff

@@ -196,6 +196,29 @@ void refine(const Reader& costeff, const char* key, const char* widest_key,
   }
 }
 
+// Which of the unpruned model's heads or neurons each layer kept: as many as it has, ascending.
+std::vector<std::vector<std::int64_t>> read_kept(const Reader& costeff, const char* key,
+                                                 const std::vector<std::int64_t>& widths) {
+  const json* lists = costeff.find(key);
+  if (lists == nullptr) return {};
+  std::vector<std::vector<std::int64_t>> kept;
+  bool fits = lists->is_array() && lists->size() == widths.size();
+  for (std::size_t k = 0; fits && k < widths.size(); ++k) {
+    const json& list = (*lists)[k];
+    fits = list.is_array() && static_cast<std::int64_t>(list.size()) == widths[k];
+    std::vector<std::int64_t>& layer = kept.emplace_back();
+    for (std::size_t i = 0; fits && i < list.size(); ++i) {
+      fits = list[i].is_number_integer();
+      if (fits) layer.push_back(list[i].get<std::int64_t>());
+      fits = fits && layer.back() >= 0 && layer.back() < max_size && (i == 0 || layer[i - 1] < layer[i]);
+    }
+  }
+  if (!fits)
+    fail("{}: '{}' must list, for each layer, as many ascending places as the layer is wide", costeff.where(),
+         key);
+  return kept;
+}
+
 void read_widths(const Reader& in, BertConfig& config) {
   const std::int64_t layers = in.required_size("num_hidden_layers");
   const std::int64_t heads = in.required_size("num_attention_heads");
@@ -213,9 +236,45 @@ void read_widths(const Reader& in, BertConfig& config) {
   const Reader costeff(*ours, in.where() + ": costeff");
   refine(costeff, "heads", "num_attention_heads", config.heads);
   refine(costeff, "ffn", slender_ffn == -1 ? "intermediate_size" : "prun_intermediate_size", config.ffn);
+  config.kept_heads = read_kept(costeff, "kept_heads", config.heads);
+  config.kept_neurons = read_kept(costeff, "kept_neurons", config.ffn);
   if (const std::int64_t size = costeff.size("head_size", config.head_dim); size != config.head_dim) {
     fail("{}: 'head_size' is {}, but the other sizes make it {}", costeff.where(), size, config.head_dim);
   }
+}
+
+bool is_key_of_exits(const Reader& in) {
+  for (const char* key : {"pooling_mode", "hidden_mode", "last_n_hidden", "pooler_dense"}) {
+    if (in.find(key) != nullptr) return true;
+  }
+  return false;
+}
+
+// One of two names, the first of which is the default; true for the second.
+bool second_of(const Reader& in, const char* key, const char* first, const char* second) {
+  const json* value = in.find(key);
+  if (value == nullptr || *value == first) return false;
+  if (*value != second) {
+    fail("{}: '{}' is {}; it must be \"{}\" or \"{}\"", in.where(), key, shown(*value), first, second);
+  }
+  return true;
+}
+
+std::optional<ExitConfig> read_exits(const Reader& in) {
+  const json* ours = in.find("costeff");
+  const bool has_start = ours != nullptr && ours->is_object() && ours->contains("exit_start");
+  if (!has_start && !is_key_of_exits(in)) return std::nullopt;
+  ExitConfig exits;
+  if (has_start) exits.first = Reader(*ours, in.where() + ": costeff").size("exit_start", 1);
+  exits.pooling = second_of(in, "pooling_mode", "cls", "avg") ? Pooling::mean : Pooling::cls;
+  exits.mode = second_of(in, "hidden_mode", "concat", "avg") ? HiddenMode::average : HiddenMode::concat;
+  exits.last_hidden = in.size("last_n_hidden", 1);
+  if (const json* dense = in.find("pooler_dense"); dense != nullptr) {
+    if (!dense->is_boolean())
+      fail("{}: 'pooler_dense' is {}; it must be true or false", in.where(), shown(*dense));
+    exits.dense = dense->get<bool>();
+  }
+  return exits;
 }
 
 double parameters(const BertConfig& c) {
@@ -246,9 +305,32 @@ void write_slender_keys(const BertConfig& config, json& out) {
   out["emb_hidden_dim"] = config.embedding_rank;
   if (!out.contains("intermediate_size")) out["intermediate_size"] = ffn;
   json& costeff = out["costeff"];
+  if (!costeff.is_object()) costeff = json::object();
+  for (const auto& [key, kept] :
+       {std::pair("kept_heads", &config.kept_heads), {"kept_neurons", &config.kept_neurons}}) {
+    if (kept->empty()) {
+      costeff.erase(key);
+    } else {
+      costeff[key] = *kept;
+    }
+  }
   costeff["head_size"] = config.head_dim;
   costeff["heads"] = config.heads;
   costeff["ffn"] = config.ffn;
+}
+
+void write_exits(const std::optional<ExitConfig>& exits, json& out) {
+  if (!exits) {
+    for (const char* key : {"pooling_mode", "hidden_mode", "last_n_hidden", "pooler_dense"}) out.erase(key);
+    if (const auto costeff = out.find("costeff"); costeff != out.end() && costeff->is_object())
+      costeff->erase("exit_start");
+    return;
+  }
+  out["pooling_mode"] = exits->pooling == Pooling::mean ? "avg" : "cls";
+  out["hidden_mode"] = exits->mode == HiddenMode::average ? "avg" : "concat";
+  out["last_n_hidden"] = exits->last_hidden;
+  out["pooler_dense"] = exits->dense;
+  out["costeff"]["exit_start"] = exits->first;
 }
 
 void write_plain_keys(const BertConfig& config, json& out) {
@@ -256,7 +338,7 @@ void write_plain_keys(const BertConfig& config, json& out) {
   out["intermediate_size"] = config.ffn.front();
   for (const char* key : {"prun_hidden_size", "prun_intermediate_size", "emb_hidden_dim"}) out.erase(key);
   if (const auto costeff = out.find("costeff"); costeff != out.end() && costeff->is_object()) {
-    for (const char* key : {"head_size", "heads", "ffn"}) costeff->erase(key);
+    for (const char* key : {"head_size", "heads", "ffn", "kept_heads", "kept_neurons"}) costeff->erase(key);
     if (costeff->empty()) out.erase(costeff);
   }
 }
@@ -265,7 +347,24 @@ void write_plain_keys(const BertConfig& config, json& out) {
 
 bool BertConfig::is_plain() const {
   return all_equal(heads) && all_equal(ffn) && heads.front() * head_dim == hidden_size &&
-         embedding_rank == -1;
+         embedding_rank == -1 && !exits;
+}
+
+Pooling pooling(std::string_view name) {
+  if (name == "cls") return Pooling::cls;
+  if (name == "mean") return Pooling::mean;
+  fail_usage("'{}' is no pooling; it must be cls or mean", name);
+}
+HiddenMode hidden_mode(std::string_view name) {
+  if (name == "concat") return HiddenMode::concat;
+  if (name == "average") return HiddenMode::average;
+  fail_usage("'{}' is no way to join hidden states; it must be concat or average", name);
+}
+std::string_view name_of(Pooling pooling) {
+  return pooling == Pooling::cls ? "cls" : "mean";
+}
+std::string_view name_of(HiddenMode mode) {
+  return mode == HiddenMode::concat ? "concat" : "average";
 }
 
 BertConfig BertConfig::plain(std::int64_t vocab_size, std::int64_t hidden_size, std::int64_t layers,
@@ -305,6 +404,7 @@ BertConfig BertConfig::from_json(const json& source, const std::string& where) {
   config.attention_probs_dropout_prob =
       in.number("attention_probs_dropout_prob", config.attention_probs_dropout_prob);
   config.classifier_dropout = in.number("classifier_dropout", config.hidden_dropout_prob);
+  config.exits = read_exits(in);
   config.labels = read_labels(in);
   config.original = source.dump();
   config.check(where);
@@ -313,7 +413,7 @@ BertConfig BertConfig::from_json(const json& source, const std::string& where) {
 
 json BertConfig::to_json() const {
   json out = original.empty() ? json::object() : json::parse(original);
-  out["architectures"] = {"BertForSequenceClassification"};
+  out["architectures"] = {exits ? "CosteffForSequenceClassification" : "BertForSequenceClassification"};
   out["model_type"] = "bert";
   out["hidden_act"] = "gelu";
   out["position_embedding_type"] = "absolute";
@@ -339,6 +439,7 @@ json BertConfig::to_json() const {
   // The labels say their number; the weights' dtype is in the weights' file, which may be saved in another
   // one.
   for (const char* key : {"num_labels", "torch_dtype", "dtype"}) out.erase(key);
+  write_exits(exits, out);
   is_plain() ? write_plain_keys(*this, out) : write_slender_keys(*this, out);
   return out;
 }
@@ -360,6 +461,11 @@ void BertConfig::check(const std::string& where) const {
     fail("{}: 'emb_hidden_dim' is {}; it must be -1 or from 1 to 'hidden_size' ({})", where, embedding_rank,
          hidden_size);
   }
+  if (exits && (exits->first < 1 || exits->first > layers())) {
+    fail("{}: the first exit is {}; it must be from 1 to the number of layers ({})", where, exits->first,
+         layers());
+  }
+  if (exits) check_size(where, "last_n_hidden", exits->last_hidden);
   if (pad_token_id < 0 || pad_token_id >= vocab_size) {
     fail("{}: 'pad_token_id' is {}; it must be from 0 to {}", where, pad_token_id, vocab_size - 1);
   }

@@ -19,11 +19,14 @@ std::string list(const std::vector<std::string>& names) {
   return names.size() <= kListed ? text : fmt::format("{} and {} more", text, names.size() - kListed);
 }
 
+constexpr std::string_view kHighway = "bert.encoder.highway.";
+
 bool is_classifier(std::string_view name) {
-  return name.starts_with("classifier.");
+  return name.starts_with("classifier.") ||
+         (name.starts_with(kHighway) && name.find(".classifier.") != name.npos);
 }
-bool is_pooler(std::string_view name) {
-  return name.starts_with("bert.pooler.");
+bool is_exit(std::string_view name) {
+  return is_classifier(name) || name.starts_with("bert.pooler.") || name.starts_with(kHighway);
 }
 
 // The name that the model uses for a tensor of a checkpoint.
@@ -41,6 +44,13 @@ std::string canonical(std::string name) {
 // old versions.
 bool is_ignored(std::string_view name) {
   return name.starts_with("cls.") || name == "bert.embeddings.position_ids";
+}
+// Exits before the first: the authors' code keeps them, untrained.
+bool is_before_first_exit(std::string_view name, std::int64_t first) {
+  for (std::int64_t i = 1; i < first; ++i) {
+    if (name.starts_with(fmt::format("{}{}.", kHighway, i - 1))) return true;
+  }
+  return false;
 }
 
 std::string shape_text(std::span<const std::int64_t> shape) {
@@ -103,6 +113,9 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
   const std::vector<std::int64_t> order =
       own_labels ? std::vector<std::int64_t>{} : places(options.labels, config.labels);
   if (!own_labels) config.labels = options.labels;
+  const bool new_exits = !options.own_exits && options.exits != config.exits;
+  if (!options.own_exits) config.exits = options.exits;
+  config.check(folder + "/config.json");
   const SafetensorsFile file(folder + "/model.safetensors");
 
   std::map<std::string, std::string, std::less<>> stored;  // the model's name -> the file's
@@ -116,10 +129,12 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
   std::vector<std::string> missing;
   for (const NamedTensor& target : model->parameters().named()) {
     const auto at = stored.find(target.name);
-    if (at != stored.end() && (same_labels || !is_classifier(target.name))) {
+    const bool usable =
+        is_exit(target.name) ? !new_exits && (same_labels || !is_classifier(target.name)) : true;
+    if (at != stored.end() && usable) {
       read_into(file, at->second, target);
       if (is_classifier(target.name) && !order.empty()) reorder_rows(target.value(), order);
-    } else if (!own_labels && (is_classifier(target.name) || is_pooler(target.name))) {
+    } else if ((new_exits || !own_labels) && is_exit(target.name)) {
       model->initialise(target, options.seed);
       loaded.initialised.push_back(target.name);
     } else {
@@ -134,8 +149,11 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
              : "");
   }
   std::vector<std::string> unexpected;
-  for (const auto& [name, original] : stored)
-    (is_ignored(name) ? loaded.ignored : unexpected).push_back(original);
+  const std::int64_t first = model->config().first_exit();
+  for (const auto& [name, original] : stored) {
+    const bool unused = is_ignored(name) || (new_exits && is_exit(name)) || is_before_first_exit(name, first);
+    (unused ? loaded.ignored : unexpected).push_back(original);
+  }
   if (!unexpected.empty()) {
     fail("{}: {} tensors that the model of config.json does not have: {}", file.path(), unexpected.size(),
          list(unexpected));

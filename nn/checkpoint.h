@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,11 @@ struct LoadOptions {
   // brought into this order when they are the same labels. Another number: the classifier is initialised from
   // `seed`. Empty: the checkpoint's own labels, and then its classifier must be there.
   std::vector<std::string> labels;
+  // The exits that the model is to have, instead of the checkpoint's (absent: one classifier on BERT's
+  // pooler). Where they differ from the checkpoint's, all classifiers and poolers are initialised from
+  // `seed`.
+  bool own_exits = true;
+  std::optional<ExitConfig> exits;
   std::uint64_t seed = 0;
 };
 

@@ -122,9 +122,12 @@ struct Kernels {
   // log_p
   void (*cross_entropy_backward)(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target,
                                  T scale, T beta, T* dz);
-  // mean of (a - b)^2; backward: da = scale (a - b) + beta da
-  void (*squared_error)(std::int64_t n, const T* a, const T* b, T* out);
-  void (*squared_error_backward)(std::int64_t n, const T* a, const T* b, T scale, T beta, T* da);
+  // scale * sum over rows of w[r] sum_c (a[r, c] - b[r, c])^2, w null: 1; backward: da = scale w (a - b) +
+  // beta da
+  void (*squared_error)(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a, const T* b,
+                        T* out);
+  void (*squared_error_backward)(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a,
+                                 const T* b, T beta, T* da);
 
   // ---- optimiser: one step on n parameters, g their gradient
   void (*adamw)(std::int64_t n, math::AdamStep step, T* w, const T* g, T* m, T* v);

@@ -41,26 +41,38 @@ void cross_entropy_backward(std::int64_t rows, std::int64_t classes, const T* lo
 }
 
 template <class T>
-void squared_error(std::int64_t n, const T* a, const T* b, T* out) {
-  const double sum = ordered_sum(n, n, [=](std::int64_t begin, std::int64_t end) {
-    double s = 0;
+void squared_error(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a, const T* b,
+                   T* out) {
+  const double sum = ordered_sum(rows, rows * cols, [=](std::int64_t begin, std::int64_t end) {
+    double total = 0;
+    for (std::int64_t r = begin; r < end; ++r) {
+      const T *x = a + r * cols, *y = b + r * cols;
+      double s = 0;
 #pragma omp simd reduction(+ : s)
-    for (std::int64_t i = begin; i < end; ++i) {
-      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-      s += d * d;
+      for (std::int64_t c = 0; c < cols; ++c) {
+        const double d = static_cast<double>(x[c]) - static_cast<double>(y[c]);
+        s += d * d;
+      }
+      total += w == nullptr ? s : static_cast<double>(w[r]) * s;
     }
-    return s;
+    return total;
   });
-  *out = static_cast<T>(sum / static_cast<double>(n));
+  *out = static_cast<T>(static_cast<double>(scale) * sum);
 }
 
 template <class T>
-void squared_error_backward(std::int64_t n, const T* a, const T* b, T scale, T beta, T* da) {
+void squared_error_backward(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a, const T* b,
+                            T beta, T* da) {
   with_beta(beta, [&](auto keep) {
-    parallel_ranges(n, n, 64, [=](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(rows, rows * cols, 1, [=](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        const T *x = a + r * cols, *y = b + r * cols;
+        T* d = da + r * cols;
+        const T factor = w == nullptr ? scale : scale * w[r];
 #pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i)
-        put<decltype(keep)::value>(da[i], scale * (a[i] - b[i]), beta);
+        for (std::int64_t c = 0; c < cols; ++c)
+          put<decltype(keep)::value>(d[c], factor * (x[c] - y[c]), beta);
+      }
     });
   });
 }

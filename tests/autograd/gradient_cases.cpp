@@ -52,6 +52,11 @@ void add_arithmetic(Cases& cases) {
   cases.add(
       "mean_squared_error", [](Inputs x) { return mean_squared_error(x[0], tanh(x[0])); }, {{5, 3}},
       "of a value with itself");
+  for (const Shape& shape : kShapes) {
+    const Tensor weights = random_tensor({shape[0]}, 77);
+    cases.add("weighted_squared_error", [=](Inputs x) { return weighted_squared_error(x[0], x[1], weights); },
+              {shape, shape});
+  }
   cases.add_unary("scale", [](Inputs x) { return scale(x[0], -1.7); });
   // The gradient of a rescaled value is not the derivative, so two rescalings undo each other.
   cases.add_unary("gradient_rescale",

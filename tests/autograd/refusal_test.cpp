@@ -233,6 +233,9 @@ TEST(Refusal, Losses) {
       },
       "[2, 3]");
   expect_refused("mean_squared_error", [] { return mean_squared_error(of({0}), of({0})); });
+  expect_refused("weighted_squared_error", [] {
+    return weighted_squared_error(of({2, 3}), of({2, 3}), random_tensor({3}, 1));
+  });
 }
 
 TEST(Refusal, DTypesThatKernelsDoNotComputeIn) {

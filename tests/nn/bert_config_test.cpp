@@ -263,7 +263,7 @@ TEST(BertConfigTest, APlainConfigMakesTheRoundTrip) {
 }
 
 TEST(BertConfigTest, ASlenderConfigMakesTheRoundTrip) {
-  BertConfig config = BertConfig::from_json(with(huggingface(), {{"costeff", {{"exit_start", 2}}}}), "x");
+  BertConfig config = BertConfig::from_json(with(huggingface(), {{"costeff", {{"comment", 2}}}}), "x");
   config.heads = {1, 3, 2};
   config.ffn = {5, 4, 6};
   config.embedding_rank = 9;
@@ -275,7 +275,7 @@ TEST(BertConfigTest, ASlenderConfigMakesTheRoundTrip) {
   EXPECT_EQ(written["intermediate_size"], 3072) << "the original's";
   EXPECT_EQ(written["emb_hidden_dim"], 9);
   EXPECT_EQ(written["costeff"],
-            json({{"exit_start", 2}, {"head_size", 64}, {"heads", {1, 3, 2}}, {"ffn", {5, 4, 6}}}));
+            json({{"comment", 2}, {"head_size", 64}, {"heads", {1, 3, 2}}, {"ffn", {5, 4, 6}}}));
   EXPECT_EQ(written["problem_type"], "regression");
 
   BertConfig again = BertConfig::from_json(written, "x");
@@ -291,7 +291,7 @@ TEST(BertConfigTest, ASlenderConfigMakesTheRoundTrip) {
   again.ffn.assign(3, 3072);
   again.embedding_rank = -1;
   const json plain = again.to_json();
-  EXPECT_EQ(plain["costeff"], json({{"exit_start", 2}}));
+  EXPECT_EQ(plain["costeff"], json({{"comment", 2}}));
   EXPECT_FALSE(plain.contains("prun_hidden_size"));
   EXPECT_TRUE(BertConfig::from_json(plain, "x").is_plain());
 }
@@ -330,6 +330,51 @@ TEST(BertConfigTest, FilesAreReadAndDamagedOnesRefused) {
     EXPECT_TRUE(error == "no error" || error.find(path) == 0) << error;
   }
   fs::remove_all(folder);
+}
+
+TEST(BertConfigTest, ExitsMakeTheRoundTripUnderTheAuthorsKeys) {
+  BertConfig config = BertConfig::from_json(huggingface(), "x");
+  EXPECT_FALSE(config.exits);
+  EXPECT_EQ(config.first_exit(), config.layers());
+  config.exits = ExitConfig{2, Pooling::mean, HiddenMode::average, 3, true};
+  config.heads = {1, 2, 1};
+  config.kept_heads = {{4}, {0, 11}, {5}};
+  config.kept_neurons = {};
+  const json written = config.to_json();
+  EXPECT_EQ(written["pooling_mode"], "avg");
+  EXPECT_EQ(written["hidden_mode"], "avg");
+  EXPECT_EQ(written["last_n_hidden"], 3);
+  EXPECT_EQ(written["pooler_dense"], true);
+  EXPECT_EQ(written["costeff"]["exit_start"], 2);
+  EXPECT_EQ(written["prun_hidden_size"], 128) << "the authors' class reads it of every multi-exit model";
+  const BertConfig again = BertConfig::from_json(written, "x");
+  EXPECT_EQ(again.exits, config.exits);
+  EXPECT_EQ(again.kept_heads, config.kept_heads);
+  EXPECT_TRUE(again.kept_neurons.empty());
+  EXPECT_FALSE(again.is_plain());
+  BertConfig plain = again;
+  plain.exits.reset();
+  for (const char* key : {"pooling_mode", "hidden_mode", "last_n_hidden", "pooler_dense"}) {
+    EXPECT_FALSE(plain.to_json().contains(key)) << key;
+  }
+}
+
+TEST(BertConfigTest, ExitsThatDoNotFit) {
+  for (const json& wrong :
+       {json{{"pooling_mode", "max"}}, json{{"hidden_mode", 3}}, json{{"last_n_hidden", 0}},
+        json{{"pooler_dense", "yes"}}, json{{"costeff", {{"exit_start", 4}}}},
+        json{{"costeff", {{"exit_start", -1}}}}}) {
+    EXPECT_THROW(BertConfig::from_json(with(huggingface(), wrong), "x"), Error) << wrong;
+  }
+  for (const json& kept : {json{{0}, {1}, {2}}, json{{0, 1}}, json{{1, 0}, {0, 1}, {0, 1}}, json{"a"}}) {
+    const json slender = {{"heads", {2, 2, 2}}, {"kept_heads", kept}};
+    EXPECT_THROW(BertConfig::from_json(
+                     with(huggingface(),
+                          {{"num_attention_heads", 2}, {"prun_hidden_size", 128}, {"costeff", slender}}),
+                     "x"),
+                 Error)
+        << kept;
+  }
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ TYPED_TEST(KernelReduce, SumsMatchPlainLoops) {
       expect_close<T>({out}, {static_cast<double>(sum)}, tolerance<T>(1e-6, 1e-11), "sum");
       k.sum_of_squares(n, a.data(), &wide);
       expect_close<double>({wide}, {static_cast<double>(squares)}, 1e-13, "sum_of_squares");
-      k.squared_error(n, a.data(), b.data(), &out);
+      k.squared_error(1, n, nullptr, static_cast<T>(1.0L / static_cast<long double>(n)), a.data(), b.data(),
+                      &out);
       expect_close<T>({out}, {static_cast<double>(error)}, tolerance<T>(1e-6, 1e-13), "squared_error");
       for (const T beta : {T(0), T(1)}) {
         auto da = old_content<T>(n, beta);
@@ -34,10 +35,33 @@ TYPED_TEST(KernelReduce, SumsMatchPlainLoops) {
         for (std::size_t i = 0; i < da.size(); ++i) {
           expected[i] = blended(0.25 * (static_cast<double>(a[i]) - static_cast<double>(b[i])), beta, da[i]);
         }
-        k.squared_error_backward(n, a.data(), b.data(), T(0.25), beta, da.data());
+        k.squared_error_backward(1, n, nullptr, T(0.25), a.data(), b.data(), beta, da.data());
         expect_close(da, expected, tolerance<T>(1e-6), "squared_error_backward");
       }
     }
+  });
+}
+
+TYPED_TEST(KernelReduce, SquaredErrorWeighsRows) {
+  using T = TypeParam;
+  for_each_isa<T>([](const Kernels<T>& k) {
+    constexpr std::int64_t kRows = 37, kCols = 19;
+    const auto a = random_values<T>(kRows * kCols, 44), b = random_values<T>(kRows * kCols, 45);
+    const auto w = random_values<T>(kRows, 46);
+    double sum = 0;
+    Doubles gradient;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+      const double weight = static_cast<double>(w[i / kCols]);
+      sum += 0.5 * weight * d * d;
+      gradient.push_back(3 + 0.5 * weight * d);
+    }
+    T out = 0;
+    k.squared_error(kRows, kCols, w.data(), T(0.5), a.data(), b.data(), &out);
+    expect_close<T>({out}, {sum}, tolerance<T>(1e-5, 1e-13), "squared_error");
+    std::vector<T> da(a.size(), T(3));
+    k.squared_error_backward(kRows, kCols, w.data(), T(0.5), a.data(), b.data(), T(1), da.data());
+    expect_close(da, gradient, tolerance<T>(1e-6), "squared_error_backward");
   });
 }
 
