@@ -208,9 +208,9 @@ void Run::evaluate_now() {
     fail("step {}: the loss on dev is {}; training has diverged, a smaller --lr may help", trainer_.steps(),
          e.loss);
   }
-  const double score = e.metrics.back().second;
+  const double score = e.score();
   // A metric may be nan (the correlation of a constant): anything is better than that.
-  const double before = result_.best.metrics.empty() ? kNan : result_.best.metrics.back().second;
+  const double before = result_.best.metrics.empty() ? kNan : result_.best.score();
   const bool best = std::isnan(before) || score > before;
   Json line{{"step", trainer_.steps()}, {"dev", Json::object()}};
   for (const auto& [name, value] : e.metrics) line["dev"][name] = value;

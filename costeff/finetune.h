@@ -8,6 +8,7 @@
 #include <string>
 
 #include "costeff/classifier.h"
+#include "costeff/evaluate.h"
 #include "costeff/run_folder.h"
 #include "costeff/trainer.h"
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "costeff/classifier.h"
+#include "costeff/evaluate.h"
 #include "costeff/run_folder.h"
 #include "tensor/error.h"
 #include "tools/commands.h"
