@@ -1,0 +1,129 @@
+#include "costeff/early_exit.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "costeff/classifier.h"
+
+namespace costeff {
+namespace {
+
+// The sequences of a batch that have not left, and the hidden states that they still need.
+class Remaining {
+ public:
+  Remaining(const Bert& model, const TokenBatch& batch)
+      : model_(model),
+        exits_(model.config().exits.value_or(ExitConfig{})),
+        layout_(batch.layout),
+        sequences_(static_cast<std::size_t>(layout_->sequences())),
+        hidden_(1, model.embed(forward_, batch)) {
+    std::iota(sequences_.begin(), sequences_.end(), 0);
+  }
+
+  // Which sequences of the whole batch these are, ascending.
+  std::span<const std::int32_t> sequences() const { return sequences_; }
+
+  // From h_{k-1} to h_k. Of earlier states only what an exit will read stays.
+  void advance(std::int64_t k) {
+    const bool cls = exits_.pooling == Pooling::cls;
+    Variable next = model_.layer(forward_, k, hidden_.back(), layout_, cls && k == model_.config().layers());
+    if (static_cast<std::int64_t>(hidden_.size()) == exits_.last_hidden) hidden_.erase(hidden_.begin());
+    if (cls && !hidden_.empty()) hidden_.back() = first_rows(hidden_.back(), layout_);
+    hidden_.push_back(std::move(next));
+  }
+
+  Tensor logits(std::int64_t i) { return model_.exit_logits(forward_, i, hidden_, layout_).value(); }
+
+  // Goes on with some of them, by their place among those that remain. Their rows move together even when
+  // few leave: copying a row costs a few percent of what a layer computes for it.
+  void keep(std::span<const std::int32_t> places) {
+    CachedVector<std::int32_t> rows, offsets(1, 0), lengths, kept;
+    rows.reserve(static_cast<std::size_t>(layout_->tokens()));
+    for (const std::int32_t s : places) {
+      for (std::int64_t row = layout_->offset(s); row < layout_->offset(s + 1); ++row)
+        rows.push_back(static_cast<std::int32_t>(row));
+      offsets.push_back(static_cast<std::int32_t>(rows.size()));
+      lengths.push_back(static_cast<std::int32_t>(layout_->length(s)));
+      kept.push_back(sequences_[static_cast<std::size_t>(s)]);
+    }
+    const Tensor token_rows = Tensor::from(std::span<const std::int32_t>(rows), {offsets.back()});
+    const Tensor sequence_rows = Tensor::from(places, {static_cast<std::int64_t>(places.size())});
+    // The next layer pushes the oldest state out.
+    if (exits_.last_hidden > 1 && static_cast<std::int64_t>(hidden_.size()) == exits_.last_hidden)
+      hidden_.erase(hidden_.begin());
+    for (Variable& h : hidden_) {
+      h = gather_rows(h, h.shape()[0] == layout_->tokens() ? token_rows : sequence_rows);
+    }
+    layout_ = make_layout(offsets, lengths);
+    sequences_ = std::move(kept);
+  }
+
+ private:
+  const Bert& model_;
+  ExitConfig exits_;
+  Forward forward_;
+  LayoutPtr layout_;
+  CachedVector<std::int32_t> sequences_;
+  CachedVector<Variable>
+      hidden_;  // the last ones: the newest of all tokens, with [CLS] exits others of [CLS]
+};
+
+}  // namespace
+
+EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold) {
+  const std::int64_t layers = model.config().layers();
+  const auto labels = static_cast<std::size_t>(model.config().num_labels());
+  check_threshold(threshold, model.config().num_labels());
+  Remaining remaining(model, batch);
+  const std::size_t sequences = remaining.sequences().size();
+  EarlyExitOutputs out{.exits = CachedVector<std::int64_t>(sequences),
+                       .logits = CachedVector<double>(sequences * labels)};
+  CachedVector<std::int32_t> staying;
+  for (std::int64_t k = 1; k <= layers; ++k) {
+    remaining.advance(k);
+    if (k < model.config().first_exit()) continue;
+    const Tensor logits = remaining.logits(k);
+    const std::span<const std::int32_t> here = remaining.sequences();
+    staying.clear();
+    for (std::size_t place = 0; place < here.size(); ++place) {
+      const auto s = static_cast<std::size_t>(here[place]);
+      const std::span<double> row = std::span(out.logits).subspan(s * labels, labels);
+      for (std::size_t c = 0; c < labels; ++c)
+        row[c] = logits.at(static_cast<std::int64_t>(place * labels + c));
+      out.exits[s] = k;  // of those that go on, the last exit writes both again
+      if (!(entropy(row) < threshold)) staying.push_back(static_cast<std::int32_t>(place));
+    }
+    if (staying.empty()) break;
+    if (k < layers && staying.size() < here.size()) remaining.keep(staying);
+  }
+  return out;
+}
+
+std::vector<std::int64_t> count_exits(std::span<const std::int64_t> exits, std::int64_t layers) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(layers), 0);
+  for (const std::int64_t exit : exits) ++counts[static_cast<std::size_t>(exit - 1)];
+  return counts;
+}
+
+double average_exit(std::span<const std::int64_t> exits) {
+  const double sum = std::accumulate(exits.begin(), exits.end(), 0.0);
+  return sum / static_cast<double>(exits.size());
+}
+
+EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,
+                               double threshold, const EvaluateOptions& options) {
+  require_outputs(model.config().num_labels(), task);
+  EarlyEvaluation result;
+  const double seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
+    const EarlyExitOutputs outputs = early_exit(model, token_batch(batch), threshold);
+    result.choice.exits.insert(result.choice.exits.end(), outputs.exits.begin(), outputs.exits.end());
+    result.choice.logits.insert(result.choice.logits.end(), outputs.logits.begin(), outputs.logits.end());
+  });
+  result.evaluation = evaluate_logits(result.choice.logits, task, data);
+  result.evaluation.seconds = seconds;
+  result.counts = count_exits(result.choice.exits, model.config().layers());
+  result.average_exit = average_exit(result.choice.exits);
+  return result;
+}
+
+}  // namespace costeff
