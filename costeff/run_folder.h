@@ -11,15 +11,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
+#include "costeff/json.h"
 #include "tensor/file.h"
 
 namespace costeff {
-
-using Json = nlohmann::ordered_json;
 
 class RunFolder {
  public:

@@ -1,16 +1,20 @@
-// The settings of fine-tuning as JSON, and which values make sense.
+// The settings of the stages as JSON, and which values make sense.
+#include "costeff/settings.h"
+
 #include <cmath>
 #include <limits>
 
-#include "costeff/finetune.h"
+#include "costeff/losses.h"
+#include "nn/optimizer.h"
 #include "tensor/error.h"
 
 namespace costeff {
 namespace {
 
-// Calls f with the key and the field of each setting: the one list that reading and writing share.
-template <class Settings, class F>
-void for_each_setting(Settings& s, F&& f) {
+// Calls f with the key and the field of each setting that the stage has: the one list that reading and
+// writing share.
+template <class S, class F>
+void for_each_setting(Stage stage, S& s, F&& f) {
   f("model", s.model);
   f("task", s.task);
   f("columns", s.columns);
@@ -34,9 +38,43 @@ void for_each_setting(Settings& s, F&& f) {
   f("max_length", s.max_length);
   f("pad_to", s.pad_to);
   f("bucket", s.bucket);
+  f("holdout", s.holdout);
   f("threads", s.threads);
   f("check_finite", s.check_finite);
   f("save_dtype", s.save_dtype);
+  if (stage == Stage::finetune) return;
+  f("teacher", s.teacher);
+  f("fidelity", s.fidelity);
+  f("prediction", s.prediction);
+  f("temperature", s.temperature);
+  f("no_equalise", s.no_equalise);
+  f("no_features", s.no_features);
+  f("exit_losses", s.exit_losses);
+  if (stage != Stage::slenderise) {
+    f("feature_epochs", s.feature_epochs);
+    f("feature_lr", s.feature_lr);
+  }
+  if (stage == Stage::recover) return;
+  f("exit_start", s.exit_start);
+  f("pooling", s.pooling);
+  f("last_n_hidden", s.last_n_hidden);
+  f("hidden_mode", s.hidden_mode);
+  f("pooler_dense", s.pooler_dense);
+  if (stage == Stage::assist) {
+    f("two_stage", s.two_stage);
+    return;
+  }
+  f("heads", s.heads);
+  f("ffn", s.ffn);
+  f("rank", s.rank);
+  f("rounds", s.rounds);
+  f("period", s.period);
+  f("feature_share", s.feature_share);
+  f("restore", s.restore);
+  f("calibration", s.calibration);
+  f("importance", s.importance);
+  f("budget", s.budget);
+  f("embedding", s.embedding);
 }
 
 template <class T>
@@ -67,32 +105,103 @@ void within(const char* flag, std::int64_t value, std::int64_t least, std::int64
   require(value <= most, flag, fmt::format("{} is above {}", value, most));
 }
 
+void one_of(const char* flag, const std::string& value, std::initializer_list<std::string_view> values) {
+  for (const std::string_view known : values) {
+    if (value == known) return;
+  }
+  fail_usage("--{}: '{}' is none of {}", flag, value, fmt::join(values, ", "));
+}
+
+void finite(const char* flag, double value, double least, double most) {
+  require(std::isfinite(value) && value >= least && value <= most, flag,
+          fmt::format("{} is not from {} to {}", value, least, most));
+}
+
+void check_distillation(Stage stage, const Settings& s) {
+  require(!s.teacher.empty(), "teacher", "which model teaches?");
+  one_of("fidelity", s.fidelity, {"tuned", "paper", "release"});
+  one_of("prediction", s.prediction, {"auto", "soft", "hard", "both", "none"});
+  one_of("exit-losses", s.exit_losses, {"all", "last"});
+  require(std::isfinite(s.temperature) && s.temperature > 0, "temperature",
+          fmt::format("{} is no temperature", s.temperature));
+  require(s.feature_epochs == -1 || (s.feature_epochs >= 0 && s.feature_epochs <= 1e6), "feature-epochs",
+          fmt::format("{} is no number of epochs", s.feature_epochs));
+  finite("feature-lr", s.feature_lr, 0, 1e6);
+  within("exit-start", s.exit_start, 1);
+  one_of("pooling", s.pooling, {"auto", "cls", "mean"});
+  one_of("hidden-mode", s.hidden_mode, {"concat", "average"});
+  within("last-n-hidden", s.last_n_hidden, 1, 1 << 20);
+  require(!s.two_stage || s.exit_losses == "all", "two-stage",
+          "its second half trains the exits that --exit-losses last leaves out");
+  require(s.prediction != "none" || (!s.no_features && stage != Stage::assist), "prediction",
+          "none leaves nothing to learn from");
+}
+
+void check_slenderising(const Settings& s) {
+  within("heads", s.heads, 1);
+  within("ffn", s.ffn, 1);
+  require(s.rank == -1 || s.rank >= 1, "rank", fmt::format("{} is neither a rank nor -1", s.rank));
+  within("rank", s.rank, -1);
+  within("rounds", s.rounds, 0, 10000);
+  finite("period", s.period, 0, static_cast<double>(kMost));
+  finite("feature-share", s.feature_share, 0, 1);
+  finite("restore", s.restore, 0, 100);
+  within("calibration", s.calibration, 1);
+  one_of("importance", s.importance, {"auto", "paper", "release", "last-exit", "random"});
+  one_of("budget", s.budget, {"layer", "global"});
+  one_of("embedding", s.embedding, {"auto", "plain", "weighted"});
+}
+
 }  // namespace
 
-Json to_json(const FinetuneSettings& settings) {
+std::string_view name_of(Stage stage) {
+  switch (stage) {
+    case Stage::finetune:
+      return "finetune";
+    case Stage::assist:
+      return "assist";
+    case Stage::slenderise:
+      return "slenderise";
+    case Stage::recover:
+      return "recover";
+  }
+  return "";
+}
+
+Settings default_settings(Stage stage) {
+  Settings s;
+  if (stage == Stage::slenderise) s.lr = 2e-4;
+  if (stage == Stage::recover) {
+    s.epochs = 6;
+    s.lr = 5e-4;
+  }
+  return s;
+}
+
+Json to_json(Stage stage, const Settings& settings) {
   Json json;
-  for_each_setting(settings, [&](const char* key, const auto& value) { json[key] = value; });
+  for_each_setting(stage, settings, [&](const char* key, const auto& value) { json[key] = value; });
   return json;
 }
 
-FinetuneSettings settings_from_json(const Json& json, FinetuneSettings base) {
+Settings settings_from_json(Stage stage, const Json& json, Settings base) {
   if (!json.is_object()) fail_usage("settings must be a JSON object");
   std::size_t known = 0;
-  for_each_setting(base, [&](const char* key, auto& field) {
+  for_each_setting(stage, base, [&](const char* key, auto& field) {
     const auto at = json.find(key);
     if (at == json.end()) return;
     field = read_value<std::remove_reference_t<decltype(field)>>(key, *at);
     ++known;
   });
   if (known == json.size()) return base;
-  const Json keys = to_json(base);
+  const Json keys = to_json(stage, base);
   for (const auto& [key, value] : json.items()) {
     if (!keys.contains(key)) fail_usage("unknown setting \"{}\"", key);
   }
   return base;
 }
 
-void check(const FinetuneSettings& s) {
+void check(Stage stage, const Settings& s) {
   require(!s.model.empty(), "model", "which model to start from?");
   require(!s.data.empty(), "data", "which folder holds train.tsv and dev.tsv?");
   require(!s.out.empty(), "out", "which folder should the run be written to?");
@@ -123,6 +232,26 @@ void check(const FinetuneSettings& s) {
   require(s.save_dtype == "f32" || s.save_dtype == "f16", "save-dtype",
           fmt::format("'{}' is neither f32 nor f16", s.save_dtype));
   adam_variant(s.adam_variant);
+  within("holdout", s.holdout, 0);
+  if (stage == Stage::finetune) return;
+  check_distillation(stage, s);
+  if (stage == Stage::slenderise) check_slenderising(s);
+}
+
+Settings decided(Stage stage, Settings s) {
+  const bool release = s.fidelity == "release";
+  const bool tuned = s.fidelity == "tuned";
+  if (s.prediction == "auto") s.prediction = stage == Stage::assist && release ? "both" : "soft";
+  if (s.importance == "auto") s.importance = release ? "release" : "paper";
+  if (s.embedding == "auto") s.embedding = tuned ? "weighted" : "plain";
+  if (s.feature_lr == 0) s.feature_lr = s.lr;
+  if (s.feature_epochs == -1) {
+    s.feature_epochs = 0;
+    if (stage == Stage::assist && release) s.feature_epochs = static_cast<double>(s.epochs) / 3;
+    if (stage == Stage::recover && !tuned) s.feature_epochs = static_cast<double>(s.epochs);
+  }
+  if (s.no_features) s.feature_epochs = 0;
+  return s;
 }
 
 }  // namespace costeff

@@ -110,8 +110,11 @@ SlenderSizes sizes_after(std::int64_t round, std::int64_t rounds, const SlenderS
 
 Kept keep_per_layer(const ImportanceScores& scores, std::int64_t heads, std::int64_t ffn) {
   Kept kept;
-  for (const std::vector<double>& layer : scores.heads) kept.heads.push_back(keep_top(layer, heads));
-  for (const std::vector<double>& layer : scores.neurons) kept.neurons.push_back(keep_top(layer, ffn));
+  const auto top = [](const std::vector<double>& layer, std::int64_t count) {
+    return keep_top(layer, std::min(count, static_cast<std::int64_t>(layer.size())));
+  };
+  for (const std::vector<double>& layer : scores.heads) kept.heads.push_back(top(layer, heads));
+  for (const std::vector<double>& layer : scores.neurons) kept.neurons.push_back(top(layer, ffn));
   return kept;
 }
 

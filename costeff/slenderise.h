@@ -31,7 +31,7 @@ struct SlenderSizes {
 SlenderSizes sizes_after(std::int64_t round, std::int64_t rounds, const SlenderSizes& full,
                          const SlenderSizes& goal);
 
-// The best `heads` and `ffn` of each layer.
+// The best `heads` and `ffn` of each layer, all of a layer that has fewer.
 Kept keep_per_layer(const ImportanceScores& scores, std::int64_t heads, std::int64_t ffn);
 // As many in all, wherever they are best, but at least one head and 16 neurons a layer (all where it has
 // fewer). Scores are compared across layers after dividing by their layer's root mean square.

@@ -13,10 +13,15 @@ struct Invocation {
 };
 
 int run_finetune(const Invocation& invocation);
+int run_assist(const Invocation& invocation);
+int run_slenderise(const Invocation& invocation);
+int run_recover(const Invocation& invocation);
 int run_eval(const Invocation& invocation);
 int run_predict(const Invocation& invocation);
 int run_tokenize(const Invocation& invocation);
 int run_inspect(const Invocation& invocation);
+int run_cost(const Invocation& invocation);
+int run_report(const Invocation& invocation);
 int run_devices(const Invocation& invocation);
 
 }  // namespace costeff

@@ -20,14 +20,19 @@ struct Command {
   int (*run)(const Invocation& invocation);
 };
 
-constexpr std::array<Command, 6> kCommands = {{
+constexpr auto kCommands = std::to_array<Command>({
     {"finetune", "trains a pre-trained BERT on a task, and goes on where a run was stopped", run_finetune},
+    {"assist", "trains the teaching assistant, a multi-exit model taught by a fine-tuned one", run_assist},
+    {"slenderise", "prunes heads and neurons and factorises the embedding, round by round", run_slenderise},
+    {"recover", "trains a slender model on, taught by the teaching assistant", run_recover},
     {"eval", "measures a model on labelled examples", run_eval},
     {"predict", "classifies lines of standard input", run_predict},
     {"tokenize", "shows the word pieces' ids of lines of standard input", run_tokenize},
     {"inspect", "says what a model, or a run, consists of", run_inspect},
+    {"cost", "counts the parameters and FLOPs of a model, or of any sizes", run_cost},
+    {"report", "makes a page of a run: scores, costs, curves, what was removed", run_report},
     {"devices", "says what this machine computes with", run_devices},
-}};
+});
 
 std::string help() {
   std::string text =

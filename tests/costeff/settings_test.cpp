@@ -1,5 +1,6 @@
 // Settings as JSON and back, and values that make no sense.
-#include "costeff/finetune.h"
+#include "costeff/settings.h"
+
 #include "tensor/error.h"
 #include "tests/support.h"
 
@@ -8,8 +9,10 @@ namespace {
 
 using namespace testing;
 
-FinetuneSettings good() {
-  FinetuneSettings s;
+constexpr Stage kStage = Stage::finetune;
+
+Settings good() {
+  Settings s;
   s.model = "m";
   s.task = "SST-2";
   s.data = "d";
@@ -18,22 +21,22 @@ FinetuneSettings good() {
 }
 
 TEST(Settings, JsonRoundTrip) {
-  FinetuneSettings s = good();
+  Settings s = good();
   s.lr = 3e-5;
   s.seed = 18446744073709551615u;
   s.bucket = true;
-  EXPECT_EQ(to_json(settings_from_json(to_json(s))), to_json(s));
-  EXPECT_THROW(settings_from_json({{"learning_rate", 1}}), UsageError);
-  EXPECT_THROW(settings_from_json({{"lr", "high"}}), UsageError);
-  EXPECT_THROW(settings_from_json({{"epochs", 1.5}}), UsageError);
-  EXPECT_THROW(settings_from_json({{"seed", -1}}), UsageError);
-  EXPECT_THROW(settings_from_json({{"epochs", 18446744073709551615u}}), UsageError);
+  EXPECT_EQ(to_json(kStage, settings_from_json(kStage, to_json(kStage, s), {})), to_json(kStage, s));
+  EXPECT_THROW(settings_from_json(kStage, {{"learning_rate", 1}}, {}), UsageError);
+  EXPECT_THROW(settings_from_json(kStage, {{"lr", "high"}}, {}), UsageError);
+  EXPECT_THROW(settings_from_json(kStage, {{"epochs", 1.5}}, {}), UsageError);
+  EXPECT_THROW(settings_from_json(kStage, {{"seed", -1}}, {}), UsageError);
+  EXPECT_THROW(settings_from_json(kStage, {{"epochs", 18446744073709551615u}}, {}), UsageError);
 }
 
 TEST(Settings, WhatMakesNoSenseIsRefusedByFlag) {
-  check(good());
+  check(kStage, good());
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const std::vector<std::pair<const char*, std::function<void(FinetuneSettings&)>>> cases = {
+  const std::vector<std::pair<const char*, std::function<void(Settings&)>>> cases = {
       {"--lr", [&](auto& s) { s.lr = nan; }},
       {"--lr", [](auto& s) { s.lr = -1; }},
       {"--batch", [](auto& s) { s.batch = 0; }},
@@ -50,9 +53,9 @@ TEST(Settings, WhatMakesNoSenseIsRefusedByFlag) {
       {"--task", [](auto& s) { s.task = ""; }},
   };
   for (const auto& [flag, change] : cases) {
-    FinetuneSettings s = good();
+    Settings s = good();
     change(s);
-    const std::string message = message_of<UsageError>([&, &settings = s] { check(settings); });
+    const std::string message = message_of<UsageError>([&, &settings = s] { check(kStage, settings); });
     EXPECT_EQ(message.rfind(flag, 0), 0U) << message;
   }
 }

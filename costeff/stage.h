@@ -1,0 +1,50 @@
+// The stages of training, each a run in a folder of its own: fine-tuning, the teaching assistant,
+// slenderising, recovery.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "costeff/evaluate.h"
+#include "costeff/run_folder.h"
+#include "costeff/settings.h"
+#include "costeff/trainer.h"
+
+namespace costeff {
+
+struct StageProgress {
+  std::int64_t step = 0;
+  std::int64_t total = 0;
+  std::int64_t epoch = 0;  // 0-based
+  std::string_view phase;
+  StepReport report;
+  double tokens_per_second = 0;
+};
+
+// What the caller wants to hear of; all optional.
+struct StageEvents {
+  std::function<void(const std::string& line)> note;  // what is going on, in words
+  std::function<void(const StageProgress& progress)> step;
+  std::function<void(std::int64_t step, const ExitsEvaluation& evaluation, bool best)> evaluated;
+  const std::atomic<bool>* stop = nullptr;  // set from outside: save and return
+};
+
+struct StageResult {
+  bool finished = false;  // false: stopped from outside, a checkpoint was saved
+  std::int64_t steps = 0;
+  std::int64_t best_step = 0;  // 0: the stage keeps its last model alone
+  ExitsEvaluation best;        // on dev
+  double seconds = 0;          // of training, all processes together
+};
+
+// Runs, or with `resume` goes on with, the run in settings.out, which then holds the models `last` and, where
+// the last phase trains predictions on one set of sizes, `best` by the mean dev score over exits. Throws
+// Error and UsageError as its parts do; what was saved stays.
+StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events);
+
+// What a run's config.json says of where it runs: versions, threads, processor, kernels.
+Json environment();
+
+}  // namespace costeff
