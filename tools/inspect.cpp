@@ -8,10 +8,13 @@
 #include <vector>
 
 #include "costeff/classifier.h"
+#include "costeff/cost.h"
 #include "costeff/run_folder.h"
 #include "data/text_file.h"
 #include "tensor/error.h"
 #include "tools/commands.h"
+#include "tools/model_options.h"
+#include "tools/model_text.h"
 #include "tools/options.h"
 #include "tools/streams.h"
 
@@ -20,17 +23,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "1234567" as "1,234,567".
-std::string grouped(std::int64_t number) {
-  std::string digits = std::to_string(number);
-  for (std::ptrdiff_t at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) {
-    digits.insert(static_cast<std::size_t>(at), 1, ',');
-  }
-  return digits;
+// Which exit a parameter outside the encoder's layers belongs to.
+std::int64_t exit_of(const std::string& name, std::int64_t layers) {
+  constexpr std::string_view kHighway = "bert.encoder.highway.";
+  return name.starts_with(kHighway) ? std::stol(name.substr(kHighway.size())) + 1 : layers;
 }
 
+Json flops_json(const BertConfig& config) {
+  const std::int64_t tokens = std::min(kDefaultLength, config.max_position_embeddings);
+  const Flops flops = forward_flops(config, tokens);
+  Json by_exit = Json::array();
+  for (const double count : flops.by_exit()) by_exit.push_back(whole(count));
+  return {{"tokens", tokens}, {"total", whole(flops.total())}, {"by_exit", by_exit}};
+}
+
+struct ModelDescription {
+  BertConfig config;
+  Json json;
+};
+
 // Reads the model as training would, so that what is shown was checked, and counts what its file holds.
-Json describe_model(const std::string& path) {
+ModelDescription describe_model(const std::string& path) {
   const std::string folder = resolve_model(path);
   LoadReport report;
   // A pre-trained model has no classifier yet; with labels of its own it may lack one.
@@ -40,8 +53,9 @@ Json describe_model(const std::string& path) {
   const std::set<std::string> absent(report.initialised.begin(), report.initialised.end());
 
   std::int64_t embeddings = 0;
-  std::int64_t pooler = 0;
+  std::int64_t pooler = 0;  // of all exits together
   std::int64_t classifier = 0;
+  std::map<std::int64_t, std::int64_t> exits;
   std::vector<std::int64_t> layers(static_cast<std::size_t>(config.layers()));
   constexpr std::string_view kLayer = "bert.encoder.layer.";
   for (const NamedTensor& tensor : model->parameters().named()) {
@@ -52,7 +66,8 @@ Json describe_model(const std::string& path) {
     } else if (tensor.name.starts_with("bert.embeddings.")) {
       embeddings += count;
     } else {
-      (tensor.name.starts_with("bert.pooler.") ? pooler : classifier) += count;
+      (tensor.name.find(".pooler.") != std::string::npos ? pooler : classifier) += count;
+      exits[exit_of(tensor.name, config.layers())] += count;
     }
   }
   std::int64_t total = embeddings + pooler + classifier;
@@ -64,7 +79,10 @@ Json describe_model(const std::string& path) {
                      {"head_size", config.head_dim},
                      {"ffn", config.ffn[k]},
                      {"parameters", layers[k]}});
+    if (!config.kept_heads.empty()) table.back()["kept_heads"] = config.kept_heads[k];
   }
+  Json exit_table = Json::array();
+  for (const auto& [exit, count] : exits) exit_table.push_back({{"exit", exit}, {"parameters", count}});
 
   const SafetensorsFile file(folder + "/model.safetensors");
   std::map<std::string, std::int64_t> dtypes;
@@ -74,37 +92,41 @@ Json describe_model(const std::string& path) {
     const Tokenizer tokenizer = Tokenizer::from_folder(folder);
     vocabulary = {{"tokens", tokenizer.vocabulary_size()}, {"lower_case", tokenizer.options().lower_case}};
   }
-  return {
+  Json json{
       {"folder", folder},
-      {"architecture", "BertForSequenceClassification"},
+      {"architecture", config.exits ? "CosteffForSequenceClassification" : "BertForSequenceClassification"},
       {"plain", config.is_plain()},
+      {"slender", is_slender(config)},
       {"hidden_size", config.hidden_size},
       {"vocab_size", config.vocab_size},
       {"embedding_rank", config.embedding_rank},
       {"positions", config.max_position_embeddings},
       {"token_types", config.type_vocab_size},
       {"labels", classifier > 0 ? Json(config.labels) : Json::array()},
+      {"exits", exits_json(config)},
       {"layers", table},
       {"parameters",
        {{"embeddings", embeddings},
         {"encoder", total - embeddings - pooler - classifier},
         {"pooler", pooler},
         {"classifier", classifier},
+        {"by_exit", exit_table},
         {"total", total}}},
+      {"flops", flops_json(config)},
       {"vocabulary", vocabulary},
       {"file", {{"bytes", fs::file_size(file.path())}, {"tensors", file.names().size()}, {"dtypes", dtypes}}},
       {"ignored", report.ignored}};
+  return {config, std::move(json)};
 }
 
-std::string model_text(const Json& m) {
+std::string model_text(const ModelDescription& model) {
+  const Json& m = model.json;
+  const BertConfig& config = model.config;
   const auto number = [](const Json& value) { return value.get<std::int64_t>(); };
   std::string out = fmt::format("model       {}\n", m["folder"].get<std::string>());
-  out += fmt::format(
-      "            {}{}: hidden {}, vocabulary {}{}, {} positions, {} token types\n",
-      m["plain"].get<bool>() ? "" : "slender ", m["architecture"].get<std::string>(),
-      number(m["hidden_size"]), number(m["vocab_size"]),
-      number(m["embedding_rank"]) < 0 ? "" : fmt::format(" of rank {}", number(m["embedding_rank"])),
-      number(m["positions"]), number(m["token_types"]));
+  out += fmt::format("            {}{}: {}\n", is_slender(config) ? "slender " : "",
+                     m["architecture"].get<std::string>(), sizes_text(config));
+  if (config.exits) out += fmt::format("exits       {}\n", exits_text(config));
   std::vector<std::string> labels;
   for (const Json& label : m["labels"]) labels.push_back(label.get<std::string>());
   out += fmt::format("labels      {}\n", labels.empty() ? "none yet: costeff finetune makes the classifier"
@@ -121,18 +143,34 @@ std::string model_text(const Json& m) {
                            m["vocabulary"]["lower_case"].get<bool>() ? "lower case" : "cased");
   if (!m["ignored"].empty())
     out += fmt::format("not used    {} tensors of other heads\n", m["ignored"].size());
+  const Json& flops = m["flops"];
+  out += fmt::format("FLOPs       {} for {} tokens", scaled(flops["total"].get<double>()),
+                     number(flops["tokens"]));
+  if (flops["by_exit"].size() > 1) {
+    out += fmt::format(", {} up to exit {}", scaled(flops["by_exit"][0].get<double>()), config.first_exit());
+  }
 
-  out += fmt::format("\n{:<12}{:>6}{:>11}{:>7}{:>15}\n", "layer", "heads", "head size", "FFN", "parameters");
+  out += fmt::format("\n\n{:<12}{:>6}{:>11}{:>7}{:>15}{}\n", "layer", "heads", "head size", "FFN",
+                     "parameters", config.kept_heads.empty() ? "" : "  heads kept");
   const auto row = [&](const std::string& name, std::int64_t parameters) {
     out += fmt::format("{:<12}{:>6}{:>11}{:>7}{:>15}\n", name, "", "", "", grouped(parameters));
   };
   row("embeddings", number(m["parameters"]["embeddings"]));
   for (const Json& layer : m["layers"]) {
     out +=
-        fmt::format("{:<12}{:>6}{:>11}{:>7}{:>15}\n", number(layer["layer"]), number(layer["heads"]),
+        fmt::format("{:<12}{:>6}{:>11}{:>7}{:>15}", number(layer["layer"]), number(layer["heads"]),
                     number(layer["head_size"]), number(layer["ffn"]), grouped(number(layer["parameters"])));
+    if (layer.contains("kept_heads"))
+      out += fmt::format("  {}", fmt::join(layer["kept_heads"].get<std::vector<std::int64_t>>(), " "));
+    out += "\n";
   }
-  for (const char* part : {"pooler", "classifier", "total"}) row(part, number(m["parameters"][part]));
+  if (config.exits) {
+    for (const Json& exit : m["parameters"]["by_exit"])
+      row(fmt::format("exit {}", number(exit["exit"])), number(exit["parameters"]));
+  } else {
+    for (const char* part : {"pooler", "classifier"}) row(part, number(m["parameters"][part]));
+  }
+  row("total", number(m["parameters"]["total"]));
   return out;
 }
 
@@ -220,11 +258,12 @@ int run_inspect(const Invocation& invocation) {
 
   const std::optional<Json> run = is_run(path) ? std::optional(describe_run(path)) : std::nullopt;
   const bool has_model = !run || is_model_folder(path + "/best");
-  const std::optional<Json> model = has_model ? std::optional(describe_model(path)) : std::nullopt;
+  const std::optional<ModelDescription> model =
+      has_model ? std::optional(describe_model(path)) : std::nullopt;
   if (json) {
     Json out = Json::object();
     if (run) out["run"] = *run;
-    if (model) out["model"] = *model;
+    if (model) out["model"] = model->json;
     write_output(out.dump() + "\n");
     return 0;
   }

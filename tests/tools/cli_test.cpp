@@ -17,6 +17,8 @@ const std::vector<std::pair<std::string, std::vector<std::string>>> kGroups = {
     {"predict", {"Model:", "Computing:", "--batch N (=32)"}},
     {"tokenize", {"Options:", "--max-length N (=no limit)"}},
     {"inspect", {"Output:", "--json"}},
+    {"cost",
+     {"Model in a folder:", "defaults: BERT-base", "Sequences:", "--hidden N (=768)", "--exit-start N"}},
     {"devices", {"Output:", "--json"}},
 };
 
