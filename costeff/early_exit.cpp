@@ -1,7 +1,11 @@
 #include "costeff/early_exit.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+#include <string>
 
 #include "costeff/classifier.h"
 
@@ -68,6 +72,14 @@ class Remaining {
       hidden_;  // the last ones: the newest of all tokens, with [CLS] exits others of [CLS]
 };
 
+// Cut, not rounded: of ln C it stays a threshold that an undecided exit does not get under. As decimals, so
+// that what is printed is what was used.
+double four_digits(double x) {
+  if (x <= 0) return 0;
+  const double unit = std::pow(10, std::floor(std::log10(x)) - 3);
+  return std::stod(fmt::format("{:.4g}", std::floor(x / unit) * unit));
+}
+
 }  // namespace
 
 EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold) {
@@ -108,6 +120,30 @@ std::vector<std::int64_t> count_exits(std::span<const std::int64_t> exits, std::
 double average_exit(std::span<const std::int64_t> exits) {
   const double sum = std::accumulate(exits.begin(), exits.end(), 0.0);
   return sum / static_cast<double>(exits.size());
+}
+
+std::vector<double> sweep_thresholds(const ExitLogits& logits) {
+  check_threshold(0, logits.labels);
+  const auto columns = static_cast<std::size_t>(logits.labels);
+  std::vector<double> entropies;
+  for (std::size_t i = 0; i + 1 < logits.exits.size(); ++i) {
+    const std::span<const double> exit = logits.exits[i];
+    for (std::size_t at = 0; at < exit.size(); at += columns)
+      entropies.push_back(entropy(exit.subspan(at, columns)));
+  }
+  std::erase_if(entropies, [](double h) { return std::isnan(h); });
+  std::sort(entropies.begin(), entropies.end());
+  std::vector<double> all = {0};
+  for (const double share : {0.02, 0.1, 0.25, 0.5, 0.75, 1.0})
+    all.push_back(four_digits(share * std::log(logits.labels)));
+  for (const double share : {0.1, 0.25, 0.5, 0.75, 0.9}) {
+    if (entropies.empty()) break;
+    const auto at = static_cast<std::size_t>(share * static_cast<double>(entropies.size() - 1));
+    all.push_back(four_digits(entropies[at]));
+  }
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
 }
 
 EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,

@@ -28,6 +28,10 @@ struct EarlyEvaluation {
 EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,
                                double threshold, const EvaluateOptions& options = {});
 
+// About a dozen thresholds from 0 to ln C, ascending, cut to four digits: shares of ln C, and quantiles of
+// the entropies of all exits but the last. Throws UsageError for a regression.
+std::vector<double> sweep_thresholds(const ExitLogits& logits);
+
 // Counts and average of the exits of sequences, in a model of `layers` layers.
 std::vector<std::int64_t> count_exits(std::span<const std::int64_t> exits, std::int64_t layers);
 double average_exit(std::span<const std::int64_t> exits);

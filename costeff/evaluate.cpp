@@ -92,14 +92,18 @@ Evaluation evaluate_logits(std::span<const double> logits, const Task& task, con
 Evaluation evaluate(const Bert& model, const Task& task, const EncodedDataset& data,
                     const EvaluateOptions& options) {
   require_outputs(model.config().num_labels(), task);
-  std::vector<double> logits;
-  const double seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
+  return evaluate_exits(predict_last_exit(model, data, options), task, data).exits[0];
+}
+
+ExitLogits predict_last_exit(const Bert& model, const EncodedDataset& data, const EvaluateOptions& options) {
+  ExitLogits out{.first = model.config().layers(),
+                 .labels = model.config().num_labels(),
+                 .exits = std::vector<std::vector<double>>(1)};
+  out.seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
     Forward forward;
-    append(model.logits(forward, token_batch(batch)).value(), logits);
+    append(model.logits(forward, token_batch(batch)).value(), out.exits[0]);
   });
-  Evaluation result = evaluate_logits(logits, task, data);
-  result.seconds = seconds;
-  return result;
+  return out;
 }
 
 ExitLogits predict_exits(const Bert& model, const EncodedDataset& data, const EvaluateOptions& options) {

@@ -53,6 +53,9 @@ struct ExitLogits {
   double seconds = 0;                      // of the forward passes, batches included
 };
 ExitLogits predict_exits(const Bert& model, const EncodedDataset& data, const EvaluateOptions& options = {});
+// Of exit L alone, without what only the others need.
+ExitLogits predict_last_exit(const Bert& model, const EncodedDataset& data,
+                             const EvaluateOptions& options = {});
 
 // Throws Error when the model's outputs are not the task's.
 ExitsEvaluation evaluate_exits(const ExitLogits& logits, const Task& task, const EncodedDataset& data);

@@ -1,14 +1,15 @@
 // costeff eval: a model's metrics on labelled examples.
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "costeff/classifier.h"
-#include "costeff/evaluate.h"
-#include "costeff/run_folder.h"
 #include "tensor/error.h"
 #include "tools/commands.h"
+#include "tools/eval_results.h"
+#include "tools/exit_options.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/progress.h"
@@ -28,12 +29,17 @@ struct EvalSettings {
   std::int64_t pad_to = 0;
   std::int64_t max_length = kDefaultLength;
   std::int64_t threads = 0;
+  double entropy = 0;
+  bool all_exits = false;
+  bool sweep = false;
+  bool short_half = false;
   bool json = false;
 };
 
 Options eval_options(EvalSettings& s) {
-  Options options("costeff eval --model DIR (--task T | --columns LIST) --data FILE_OR_DIR [options]",
-                  "Measures a model on labelled examples: the task's metrics, the loss, and the speed.");
+  Options options(
+      "costeff eval --model DIR (--task T | --columns LIST) --data FILE_OR_DIR [options]",
+      "Measures a model on labelled examples: the task's metrics, the loss, the speed and the FLOPs.");
   options.group("Model and data");
   options.add("model", "DIR", &s.model, "model or run folder (of a run: its best model)");
   options.add("task", "T", &s.task, "task of GLUE: " + fmt::format("{}", fmt::join(task_names(), ", ")));
@@ -43,6 +49,11 @@ Options eval_options(EvalSettings& s) {
               "with --columns: label names in the order of the classes (default: the model's)");
   options.add("data", "PATH", &s.data, "a file, or a folder with the task's files");
   options.add("split", "NAME", &s.split, "which file of a folder: train, dev or test");
+  options.group("Exits");
+  add_entropy(options, &s.entropy);
+  options.flag("all-exits", &s.all_exits, "the scores of every exit");
+  options.flag("sweep", &s.sweep, "score, average exit and FLOPs over about a dozen thresholds");
+  options.flag("short-half", &s.short_half, "also the scores of the texts below the median length in tokens");
   options.group("Computing");
   options.add("batch", "N", &s.batch, "sequences computed together", {.least = 1});
   options.add("max-length", "N", &s.max_length, "tokens of a text; the rest is cut off",
@@ -79,25 +90,43 @@ void adopt_labels(Task& task, const std::vector<std::string>& labels) {
   }
 }
 
-Json to_json(const Evaluation& evaluation) {
-  Json out = Json::object();
-  for (const auto& [name, value] : evaluation.metrics) {
-    out[name] = value;
-    if (name == "acc" || name.ends_with("/acc")) out["accuracy"] = value;
-  }
-  out["loss"] = evaluation.loss;
-  out["examples"] = evaluation.examples;
-  out["seconds"] = evaluation.seconds;
-  out["sequences_per_second"] = evaluation.sequences_per_second();
-  return out;
+// One pass over the data set, shown.
+EvaluateOptions pass_options(const EvalSettings& s, Progress& progress) {
+  return {.batch = static_cast<std::size_t>(s.batch),
+          .pad_to = static_cast<std::size_t>(s.pad_to),
+          .progress = [&](std::size_t done, std::size_t total) {
+            progress.update(static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
+          }};
 }
 
-std::string to_text(const Evaluation& evaluation) {
-  std::string out;
-  for (const auto& [name, value] : evaluation.metrics) out += fmt::format("{:<14} {:.4f}\n", name, value);
-  out += fmt::format("{:<14} {:.4f}\n", "loss", evaluation.loss);
-  return out + fmt::format("{:<14} {} in {:.2f} s, {:.0f} a second\n", "examples", evaluation.examples,
-                           evaluation.seconds, evaluation.sequences_per_second());
+// Without --entropy the answers are exit L's, of the same pass as the other exits' where those are asked for.
+EvalResults find_results(const EvalSettings& s, std::optional<double> threshold, const Bert& model,
+                         const Task& task, const EncodedDataset& data) {
+  const std::int64_t layers = model.config().layers();
+  const Scorer scorer(model.config(), task, data, s.short_half);
+  EvalResults results;
+  if (threshold) {
+    Progress progress("eval");
+    const EarlyEvaluation early = evaluate_early(model, task, data, *threshold, pass_options(s, progress));
+    results.answers = scorer.score(early.choice, early.evaluation.seconds);
+  }
+  if (threshold && !s.all_exits) return results;
+  Progress progress("eval");
+  if (!s.all_exits && !s.sweep) {
+    results.answers = scorer.score(predict_last_exit(model, data, pass_options(s, progress)), layers);
+    return results;
+  }
+  const ExitLogits logits = predict_exits(model, data, pass_options(s, progress));
+  if (!threshold) results.answers = scorer.score(logits, layers);
+  if (s.all_exits) {
+    for (std::int64_t i = logits.first; i <= layers; ++i)
+      results.exits.emplace_back(i, scorer.score(logits, i));
+  }
+  if (s.sweep) {
+    for (const double t : sweep_thresholds(logits))
+      results.sweep.emplace_back(t, scorer.score(choose_exits(logits, t), logits.seconds));
+  }
+  return results;
 }
 
 }  // namespace
@@ -107,6 +136,8 @@ int run_eval(const Invocation& invocation) {
   Options options = eval_options(s);
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
+  const std::optional<double> threshold = asked_threshold(options, s.entropy);
+  if (threshold && s.sweep) fail_usage("--entropy is one threshold, --sweep tries many: give one of the two");
   Task task = task_of(s);
   const Split split = split_of(s.split);
   if (s.data.empty()) fail_usage("--data is missing");
@@ -117,6 +148,9 @@ int run_eval(const Invocation& invocation) {
   const Classifier classifier = load_classifier(s.model, {});
   const Bert& model = *classifier.model;
   adopt_labels(task, model.config().labels);
+  require_outputs(model.config().num_labels(), task);
+  if (threshold) check_exits(model.config(), *threshold, "eval");
+  if (s.sweep) check_exits(model.config(), "sweep", "eval");
   const std::size_t limit = length_limit(model, s.max_length, options.given("max-length"));
   if (s.pad_to > model.config().max_position_embeddings) {
     fail_usage("--pad-to {}: the model has {} positions", s.pad_to, model.config().max_position_embeddings);
@@ -124,21 +158,11 @@ int run_eval(const Invocation& invocation) {
   const Examples examples = load_examples(task, file);
   const EncodedDataset data = encode_dataset(classifier.tokenizer, examples.rows, limit);
 
-  Evaluation evaluation;
-  {
-    Progress progress("eval");
-    evaluation =
-        evaluate(model, task, data,
-                 {.batch = static_cast<std::size_t>(s.batch),
-                  .pad_to = static_cast<std::size_t>(s.pad_to),
-                  .progress = [&](std::size_t done, std::size_t total) {
-                    progress.update(static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
-                  }});
-    if (!examples.skipped_lines.empty()) {
-      progress.note(fmt::format("{}: {} broken lines were left out", file, examples.skipped_lines.size()));
-    }
+  if (!examples.skipped_lines.empty()) {
+    say(fmt::format("{}: {} broken lines were left out\n", file, examples.skipped_lines.size()));
   }
-  write_output(s.json ? to_json(evaluation).dump() + "\n" : to_text(evaluation));
+  const EvalResults results = find_results(s, threshold, model, task, data);
+  write_output(s.json ? to_json(results).dump() + "\n" : to_text(results));
   return 0;
 }
 

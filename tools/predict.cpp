@@ -3,12 +3,15 @@
 #include <cstddef>
 #include <exception>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "costeff/classifier.h"
+#include "costeff/early_exit.h"
 #include "costeff/run_folder.h"
 #include "tools/commands.h"
+#include "tools/exit_options.h"
 #include "tools/model_options.h"
 #include "tools/options.h"
 #include "tools/streams.h"
@@ -21,17 +24,22 @@ struct PredictSettings {
   std::int64_t batch = 32;
   std::int64_t max_length = kDefaultLength;
   std::int64_t threads = 0;
+  double entropy = 0;
 };
 
 Options predict_options(PredictSettings& s) {
-  Options options("costeff predict --model DIR [options] < TEXTS",
-                  "Classifies texts: a line of standard input is a text, or two with a tab between them. "
-                  "Each gets a line\n"
-                  "of JSON: text, pair, label and probabilities, or the score of a regression.");
+  Options options(
+      "costeff predict --model DIR [options] < TEXTS",
+      "Classifies texts: a line of standard input is a text, or two with a tab between them. "
+      "Each gets a line\n"
+      "of JSON: text, pair, label and probabilities, or the score of a regression; of a model with "
+      "several\nexits also the exit that answered, without --entropy the last.");
   options.group("Model");
   options.add("model", "DIR", &s.model, "model or run folder (of a run: its best model)");
   options.add("max-length", "N", &s.max_length, "tokens of a text; the rest is cut off",
               {.shown = "128, or the model's positions", .least = 3});
+  options.group("Exits");
+  add_entropy(options, &s.entropy);
   options.group("Computing");
   options.add("batch", "N", &s.batch,
               "lines that are read before they are answered; 1 where a terminal is typed into", {.least = 1});
@@ -39,8 +47,7 @@ Options predict_options(PredictSettings& s) {
   return options;
 }
 
-Json answer(const InputText& input, const std::vector<double>& logits,
-            const std::vector<std::string>& labels) {
+Json answer(const InputText& input, std::span<const double> logits, const std::vector<std::string>& labels) {
   Json out{{"text", input.text}};
   if (input.pair) out["pair"] = *input.pair;
   if (logits.size() == 1) {
@@ -55,26 +62,56 @@ Json answer(const InputText& input, const std::vector<double>& logits,
   return out;
 }
 
-void answer_all(const Classifier& classifier, const std::vector<InputText>& inputs, std::size_t max_length) {
-  if (inputs.empty()) return;
-  EncodedDataset data;
-  data.pad_id = classifier.tokenizer.pad_id();
-  std::vector<std::int32_t> order;
-  for (const InputText& input : inputs) {
-    order.push_back(static_cast<std::int32_t>(order.size()));
-    const Tokenizer& tokenizer = classifier.tokenizer;
-    data.add(input.pair ? tokenizer.encode(input.text, *input.pair, max_length)
-                        : tokenizer.encode(input.text, max_length),
-             -1, 0);
+// Classifies texts with one model, batch by batch.
+class Answerer {
+ public:
+  Answerer(const Classifier& classifier, std::size_t max_length, std::optional<double> threshold)
+      : classifier_(classifier), max_length_(max_length), threshold_(threshold) {}
+
+  void answer_all(const std::vector<InputText>& inputs) const {
+    if (inputs.empty()) return;
+    const Batch batch = batch_of(inputs);
+    const BertConfig& config = classifier_.model->config();
+    if (!threshold_) {
+      const auto logits = predict_logits(*classifier_.model, batch);
+      for (std::size_t i = 0; i < inputs.size(); ++i) write(inputs[i], logits[i], config.layers());
+    } else {
+      const auto [exits, logits] = early_exit(*classifier_.model, token_batch(batch), *threshold_);
+      const auto columns = static_cast<std::size_t>(config.num_labels());
+      for (std::size_t i = 0; i < inputs.size(); ++i)
+        write(inputs[i], std::span(logits).subspan(i * columns, columns), exits[i]);
+    }
+    flush_output();
   }
-  Batch batch;
-  fill_batch(data, order, std::nullopt, batch);
-  const auto logits = predict_logits(*classifier.model, batch);
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    write_output(answer(inputs[i], logits[i], classifier.model->config().labels).dump() + "\n");
+
+ private:
+  Batch batch_of(const std::vector<InputText>& inputs) const {
+    const Tokenizer& tokenizer = classifier_.tokenizer;
+    EncodedDataset data;
+    data.pad_id = tokenizer.pad_id();
+    std::vector<std::int32_t> order;
+    for (const InputText& input : inputs) {
+      order.push_back(static_cast<std::int32_t>(order.size()));
+      data.add(input.pair ? tokenizer.encode(input.text, *input.pair, max_length_)
+                          : tokenizer.encode(input.text, max_length_),
+               -1, 0);
+    }
+    Batch batch;
+    fill_batch(data, order, std::nullopt, batch);
+    return batch;
   }
-  flush_output();
-}
+
+  void write(const InputText& input, std::span<const double> logits, std::int64_t exit) const {
+    const BertConfig& config = classifier_.model->config();
+    Json line = answer(input, logits, config.labels);
+    if (threshold_ || config.first_exit() < config.layers()) line["exit"] = exit;
+    write_output(line.dump() + "\n");
+  }
+
+  const Classifier& classifier_;
+  std::size_t max_length_;
+  std::optional<double> threshold_;
+};
 
 }  // namespace
 
@@ -83,10 +120,13 @@ int run_predict(const Invocation& invocation) {
   Options options = predict_options(s);
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
+  const std::optional<double> threshold = asked_threshold(options, s.entropy);
   require_model(s.model);
   use_threads(s.threads);
   const Classifier classifier = load_classifier(s.model, {});
   const std::size_t limit = length_limit(*classifier.model, s.max_length, options.given("max-length"));
+  if (threshold) check_exits(classifier.model->config(), *threshold, "predict");
+  const Answerer answerer(classifier, limit, threshold);
   const std::size_t size = input_is_terminal() ? 1 : static_cast<std::size_t>(s.batch);
 
   InputTexts texts;
@@ -102,7 +142,7 @@ int run_predict(const Invocation& invocation) {
     }
     if (more) waiting.push_back(std::move(text));
     if (!more || waiting.size() == size) {
-      answer_all(classifier, waiting, limit);
+      answerer.answer_all(waiting);
       waiting.clear();
     }
   }

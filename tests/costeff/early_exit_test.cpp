@@ -177,5 +177,23 @@ TEST(EvaluateEarly, ScoresTheChosenExits) {
   EXPECT_THROW(evaluate_early(model, find_task("sst2"), data, 0.1), Error);
 }
 
+TEST(SweepThresholds, FromZeroToTheLargestEntropyInFourDigits) {
+  const Bert model = spread_model(ExitConfig{}, DType::f32);
+  const std::vector<double> found = sweep_thresholds(predict_exits(model, random_dataset(40)));
+  EXPECT_GE(found.size(), 10U);
+  EXPECT_LE(found.size(), 12U);
+  EXPECT_EQ(found.front(), 0);
+  EXPECT_EQ(found.back(), 1.098);  // ln 3 is 1.0986
+  for (std::size_t i = 1; i < found.size(); ++i) {
+    EXPECT_LT(found[i - 1], found[i]);
+    EXPECT_EQ(std::stod(fmt::format("{:.4g}", found[i])), found[i]);
+  }
+  // Of a single exit there are no entropies to go by; what is no number is none.
+  EXPECT_EQ(sweep_thresholds({.first = 3, .labels = 2, .exits = {{1, 2}}}),
+            (std::vector<double>{0, 0.01386, 0.06931, 0.1732, 0.3465, 0.5198, 0.6931}));
+  EXPECT_EQ(sweep_thresholds({.first = 2, .labels = 2, .exits = {{std::nan(""), 2}, {1, 2}}}).size(), 7U);
+  EXPECT_THROW(sweep_thresholds({.first = 3, .labels = 1, .exits = {{1, 2}}}), UsageError);
+}
+
 }  // namespace
 }  // namespace costeff
