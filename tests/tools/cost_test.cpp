@@ -47,6 +47,11 @@ TEST(Cost, PublishedSizes) {
   const Json half = cost({"--heads", "6", "--ffn", "1536", "--rank", "384"});
   EXPECT_NEAR(half["parameters"].get<double>(), 55.0e6, 0.05e6);
   EXPECT_NEAR(half["flops"].get<double>(), 11.25e9, 0.005e9);
+
+  // What the authors' code counts of MiniLM L6 H384 at its 1/8 setting.
+  const Json minilm = cost({"--layers", "6", "--hidden", "384", "--head-size", "32", "--heads", "2", "--ffn",
+                            "128", "--rank", "48"});
+  EXPECT_EQ(minilm["parameters"], 2'881'644);
 }
 
 TEST(Cost, PartsMakeTheWhole) {
@@ -127,7 +132,7 @@ TEST_F(CliTest, CostAtRealLengths) {
   EXPECT_DOUBLE_EQ(c["flops_real_lengths"].get<double>(), (8 * flops("10") + 16 * flops("9")) / 24);
   EXPECT_EQ(c["flops_by_exit_real_lengths"][0], c["flops_real_lengths"]);
 
-  // By columns, from a file, without labels that anybody has to know; cut at 5 tokens.
+  // By columns, from a file, without labels that anybody has to know; cut at 4 tokens.
   const std::string file = folder_.write("any.tsv", "text\tstars\nthe good film\tmany\nthe film\tfew\na\t\n");
   const Json own = cost({"--model", model_, "--columns", "text,stars", "--data", file, "--max-length", "4"});
   EXPECT_EQ(own["data"], file);
