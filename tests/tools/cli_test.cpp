@@ -12,7 +12,7 @@ namespace {
 using ::testing::HasSubstr;
 
 const std::vector<std::pair<std::string, std::vector<std::string>>> kGroups = {
-    {"finetune", {"Model and data:", "Run:", "Training:", "Computing:", "--lr X (=", "--epochs N (=3)"}},
+    {"finetune", {"Model and data:", "Run:", "Training:", "--lr X (=", "--epochs N (=3)"}},
     {"eval", {"Model and data:", "Computing:", "Output:", "--batch N (=32)", "--split NAME (=dev)"}},
     {"predict", {"Model:", "Computing:", "--batch N (=32)"}},
     {"tokenize", {"Options:", "--max-length N (=no limit)"}},
