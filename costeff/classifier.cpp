@@ -18,10 +18,11 @@ Tensor logits_of(const Bert& model, const Batch& batch) {
 }  // namespace
 
 std::string resolve_model(const std::string& path) {
-  std::string best = path + "/best";
-  recover_folder(best);
-  recover_folder(path);
+  const std::string best = path + "/best", last = path + "/last";
+  for (const std::string& folder : {best, last, path}) recover_folder(folder);
   if (is_model_folder(best)) return best;
+  if (is_model_folder(last)) return last;
+  if (std::filesystem::is_directory(path + "/recover")) return resolve_model(path + "/recover");
   if (!std::filesystem::exists(path)) fail("there is no model at {}", path);
   if (!is_model_folder(path)) fail("{} holds no model: no config.json", path);
   if (std::filesystem::exists(path + "/log.jsonl")) fail("the run at {} has no best model yet", path);

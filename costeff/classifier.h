@@ -18,8 +18,8 @@ struct Classifier {
   std::unique_ptr<Bert> model;
 };
 
-// The folder that `path` means: itself, or the best model of a run folder. Throws Error when there is no
-// model.
+// The folder that `path` means: itself; the best model of a stage's run, or its last; of a whole run what
+// recovery left. Throws Error when there is no model.
 std::string resolve_model(const std::string& path);
 
 // Reads model and tokenizer. Throws Error when the vocabulary is not the model's.

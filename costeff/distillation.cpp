@@ -63,7 +63,7 @@ MultiExitOutputs last_exit_of(const MultiExitOutputs& all) {
 }
 
 ImportanceScores scores_for_round(const Settings& s, std::int64_t round, const Bert& student,
-                                  const Bert& teacher, const EncodedDataset& train) {
+                                  const Teacher& teacher, const EncodedDataset& train) {
   if (s.importance == "random") return random_scores(student.config(), s.seed, round);
   const Fidelity fidelity = s.importance == "release" ? Fidelity::release : Fidelity::paper;
   const bool last = s.importance == "last-exit" || s.exit_losses == "last";
@@ -75,7 +75,7 @@ ImportanceScores scores_for_round(const Settings& s, std::int64_t round, const B
     const auto rows = std::span(sample).subspan(begin, std::min(batch, sample.size() - begin));
     importance.add(batch_of(train, rows), [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
       const MultiExitOutputs all = multi_exit(student, forward, tokens, !s.no_equalise);
-      return importance_loss(last ? last_exit_of(all) : all, teach(teacher, tokens), b, tokens.layout,
+      return importance_loss(last ? last_exit_of(all) : all, teacher(b, tokens), b, tokens.layout,
                              s.temperature, fidelity);
     });
   }
@@ -117,7 +117,7 @@ Classifier load_student(Stage stage, const Settings& s, const Task& task, const 
   return load_classifier(s.model, options, report);
 }
 
-std::unique_ptr<Bert> load_teacher(const Settings& s, const Task& task, const Classifier& student) {
+std::unique_ptr<Teacher> load_teacher(const Settings& s, const Task& task, const Classifier& student) {
   const std::string folder = resolve_model(s.teacher);
   const std::vector<std::string> names = class_names(task);
   const BertConfig stored = BertConfig::read(folder + "/config.json");
@@ -138,7 +138,7 @@ std::unique_ptr<Bert> load_teacher(const Settings& s, const Task& task, const Cl
     fail("the teacher {} has {} layers of {} units, the student {} of {}", folder, stored.layers(),
          stored.hidden_size, config.layers(), config.hidden_size);
   }
-  return teacher;
+  return std::make_unique<Teacher>(std::move(teacher));
 }
 
 Pooling choose_pooling(const Bert& model, const EncodedDataset& sample, std::int64_t first_exit) {
@@ -176,11 +176,11 @@ void freeze_for(const Phase& phase, bool features_alone, Bert& model) {
 }
 
 Variable step_loss(const Settings& s, const Phase& phase, bool features_alone, const Bert& student,
-                   const Bert* teacher, Forward& forward, const Batch& batch, const TokenBatch& tokens) {
+                   const Teacher* teacher, Forward& forward, const Batch& batch, const TokenBatch& tokens) {
   if (teacher == nullptr) {  // fine-tuning: one exit, and no row is computed that its logits do not read
     return hard_loss({student.config().layers(), {student.logits(forward, tokens)}, {}}, batch);
   }
-  const TeacherOutputs target = teach(*teacher, tokens);
+  const TeacherOutputs target = (*teacher)(batch, tokens);
   const MultiExitOutputs all = multi_exit(student, forward, tokens, !s.no_equalise);
   if (features_alone) return feature_loss(all, target, tokens.layout);
   MultiExitOutputs trained = all;
@@ -196,7 +196,7 @@ Variable step_loss(const Settings& s, const Phase& phase, bool features_alone, c
 }
 
 std::unique_ptr<Bert> slenderise(const Settings& s, std::int64_t round, std::int64_t rounds,
-                                 const SlenderSizes& full, const Bert& student, const Bert& teacher,
+                                 const SlenderSizes& full, const Bert& student, const Teacher& teacher,
                                  const EncodedDataset& train) {
   const SlenderSizes goal{s.heads, s.ffn, s.rank};
   const SlenderSizes sizes = sizes_after(round, rounds, full, goal);

@@ -7,6 +7,7 @@
 #include "costeff/classifier.h"
 #include "costeff/losses.h"
 #include "costeff/plan.h"
+#include "costeff/teacher.h"
 #include "data/task.h"
 
 namespace costeff {
@@ -17,7 +18,7 @@ Classifier load_student(Stage stage, const Settings& settings, const Task& task,
                         LoadReport* report);
 // The teacher of a stage. Throws Error when its vocabulary or its classes are not the task's and the
 // student's, or when it has no trained classifier.
-std::unique_ptr<Bert> load_teacher(const Settings& settings, const Task& task, const Classifier& student);
+std::unique_ptr<Teacher> load_teacher(const Settings& settings, const Task& task, const Classifier& student);
 
 // [CLS] where its state in the layer of the first exit tells sentences apart, otherwise mean: in a backbone
 // that was pre-trained with mean pooling, [CLS] hardly depends on the sentence in early layers. "Tells
@@ -31,13 +32,13 @@ void freeze_for(const Phase& phase, bool features_alone, Bert& model);
 
 // The loss of a step: predictions and features as the phase has them.
 Variable step_loss(const Settings& settings, const Phase& phase, bool features_alone, const Bert& student,
-                   const Bert* teacher, Forward& forward, const Batch& batch, const TokenBatch& tokens);
+                   const Teacher* teacher, Forward& forward, const Batch& batch, const TokenBatch& tokens);
 
 // Removes what round `round` of `rounds` removes, by the importance of heads and neurons for a sample of the
 // training data; `full` are the sizes before the first round. Throws Error when there is less to keep than
 // the settings want.
 std::unique_ptr<Bert> slenderise(const Settings& settings, std::int64_t round, std::int64_t rounds,
-                                 const SlenderSizes& full, const Bert& student, const Bert& teacher,
+                                 const SlenderSizes& full, const Bert& student, const Teacher& teacher,
                                  const EncodedDataset& train);
 
 }  // namespace costeff

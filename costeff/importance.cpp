@@ -33,13 +33,14 @@ bool is_scored(std::string_view name) {
          !name.ends_with("output.dense.bias");
 }
 
-// total += gradient, or its absolute value
-void add_gradient(const Tensor& total, const Tensor& gradient, bool absolute) {
+// total += weight * gradient, or its absolute value
+void add_gradient(const Tensor& total, const Tensor& gradient, double weight, bool absolute) {
   dispatch(total.dtype(), [&](auto element) {
     using T = decltype(element);
     T* sum = total.data<T>();
     const T* g = gradient.data<T>();
-    for (std::int64_t i = 0; i < total.numel(); ++i) sum[i] += absolute ? std::abs(g[i]) : g[i];
+    for (std::int64_t i = 0; i < total.numel(); ++i)
+      sum[i] += absolute ? std::abs(g[i]) : static_cast<T>(weight) * g[i];
   });
 }
 
@@ -56,17 +57,18 @@ void Importance::add(const Batch& batch, const Loss& loss) {
   Forward forward(tape);
   const Variable value = loss(forward, batch, token_batch(batch));
   const Gradients gradients = tape.backward(value);
+  const auto sequences = static_cast<double>(batch.sequences());
   const std::span<Parameter* const> parameters = model_.parameters().parameters();
   for (std::size_t i = 0; i < sums_.size(); ++i) {
     if (!sums_[i].defined()) continue;
     const Tensor gradient = gradients.of(tape.parameter(*parameters[i]));
-    if (gradient.defined()) add_gradient(sums_[i], gradient, fidelity_ == Fidelity::release);
+    if (gradient.defined()) add_gradient(sums_[i], gradient, sequences, fidelity_ == Fidelity::release);
   }
-  ++batches_;
+  sequences_ += sequences;
 }
 
 ImportanceScores Importance::scores() const {
-  if (batches_ == 0) fail("importance: no calibration batch was given");
+  if (sequences_ == 0) fail("importance: no calibration batch was given");
   const bool release = fidelity_ == Fidelity::release;
   const BertConfig& config = model_.config();
   const std::span<Parameter* const> parameters = model_.parameters().parameters();
@@ -76,7 +78,7 @@ ImportanceScores Importance::scores() const {
     const auto at = std::find(parameters.begin(), parameters.end(), t.parameter) - parameters.begin();
     const Tensor g = sums_[static_cast<std::size_t>(at)].slice(t.begin, t.end);
     const Tensor w = t.value();
-    const double factor = release ? 1 : 1 / static_cast<double>(batches_);
+    const double factor = release ? 1 : 1 / sequences_;
     dispatch(w.dtype(), [&](auto element) {
       using T = decltype(element);
       const std::int64_t cols = columns ? w.shape().cols() : w.numel() / w.shape()[0];

@@ -43,7 +43,7 @@ class Importance {
   Fidelity fidelity_;
   std::vector<Tensor>
       sums_;  // of g or |g|, of each parameter in the store's order; undefined where none is needed
-  std::int64_t batches_ = 0;
+  double sequences_ = 0;
 };
 
 // The places of the `count` largest scores, ascending; of equal ones the first. Throws Error if there are

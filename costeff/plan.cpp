@@ -22,6 +22,16 @@ Phase phase(std::string name, const Settings& s, std::int64_t steps, double lr) 
   return p;
 }
 
+// A phase with fewer steps, its schedule fitted to them.
+Phase shortened(const Phase& whole_phase, const Settings& s, std::int64_t steps) {
+  Phase p = whole_phase;
+  const Phase fitted = phase(p.name, s, steps, p.lr);
+  p.steps = fitted.steps;
+  p.warmup = fitted.warmup;
+  p.total = fitted.total;
+  return p;
+}
+
 Phase features_alone(const Settings& s, std::int64_t steps_per_epoch) {
   Phase p = phase("features", s, whole(std::round(s.feature_epochs * static_cast<double>(steps_per_epoch))),
                   s.feature_lr);
@@ -49,6 +59,7 @@ std::vector<Phase> recovery_phases(const Settings& s, std::int64_t steps_per_epo
   std::vector<Phase> phases = {features_alone(s, steps_per_epoch),
                                phase("predictions", s, s.epochs * steps_per_epoch, s.lr)};
   phases.back().features = !s.no_features;
+  phases.back().predictions = s.prediction != "none";
   if (s.exit_losses == "last") phases.back().trains = Phase::Trains::last_exit;
   return phases;
 }
@@ -98,10 +109,7 @@ std::vector<Phase> plan(Stage stage, const Settings& s, std::int64_t steps_per_e
   std::vector<Phase> phases;
   switch (stage) {
     case Stage::finetune:
-      phases = {phase(
-          "labels", s,
-          s.max_steps > 0 ? std::min(s.max_steps, s.epochs * steps_per_epoch) : s.epochs * steps_per_epoch,
-          s.lr)};
+      phases = {phase("labels", s, s.epochs * steps_per_epoch, s.lr)};
       break;
     case Stage::assist:
       phases = assistant_phases(s, steps_per_epoch);
@@ -112,9 +120,10 @@ std::vector<Phase> plan(Stage stage, const Settings& s, std::int64_t steps_per_e
       phases = recovery_phases(s, steps_per_epoch);
       break;
   }
+  // Fewer steps: the last phases are cut, with schedules of their own length.
   std::int64_t left = s.max_steps > 0 ? s.max_steps : INT64_MAX;
   for (Phase& p : phases) {
-    p.steps = std::min(p.steps, left);
+    if (p.steps > left) p = shortened(p, s, left);
     left -= p.steps;
   }
   std::erase_if(phases, [](const Phase& p) { return p.steps == 0; });

@@ -47,6 +47,7 @@ void for_each_setting(Stage stage, S& s, F&& f) {
   f("fidelity", s.fidelity);
   f("prediction", s.prediction);
   f("temperature", s.temperature);
+  f("teacher_memory", s.teacher_memory);
   f("no_equalise", s.no_equalise);
   f("no_features", s.no_features);
   f("exit_losses", s.exit_losses);
@@ -126,6 +127,7 @@ void check_distillation(Stage stage, const Settings& s) {
           fmt::format("{} is no temperature", s.temperature));
   require(s.feature_epochs == -1 || (s.feature_epochs >= 0 && s.feature_epochs <= 1e6), "feature-epochs",
           fmt::format("{} is no number of epochs", s.feature_epochs));
+  within("teacher-memory", s.teacher_memory, 0);
   finite("feature-lr", s.feature_lr, 0, 1e6);
   within("exit-start", s.exit_start, 1);
   one_of("pooling", s.pooling, {"auto", "cls", "mean"});

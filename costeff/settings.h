@@ -67,6 +67,8 @@ struct Settings {
   std::string prediction =
       "auto";  // what predictions learn from: soft, hard, both or none; auto: by stage and fidelity
   double temperature = 1;
+  std::int64_t teacher_memory =
+      2048;  // MiB for what the teacher says of the training sentences; else it says it anew
   double feature_epochs = -1;  // of feature distillation alone, before the others; -1: by stage and fidelity
   double feature_lr = 0;       // its learning rate; 0: lr
   bool no_features = false;

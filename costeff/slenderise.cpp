@@ -102,7 +102,7 @@ std::vector<std::vector<std::int64_t>> best_of_all(const std::vector<std::vector
 
 SlenderSizes sizes_after(std::int64_t round, std::int64_t rounds, const SlenderSizes& full,
                          const SlenderSizes& goal) {
-  // Heads in whole numbers: 12 - 10 * (3 / 10.0) would be below 9.
+  // Heads in whole numbers: 25 * (7 / 25.0) is a little above 7, which would cost a head.
   const std::int64_t removed = ((full.heads - goal.heads) * round + rounds - 1) / rounds;
   return {std::max(full.heads - removed, goal.heads), between(full.ffn, goal.ffn, round, rounds),
           goal.rank < 0 ? -1 : between(full.rank, goal.rank, round, rounds)};

@@ -81,6 +81,8 @@ class Run {
  private:
   static Settings effective(Stage stage, Settings s);
   void set_dropout(Bert& model) const;
+  void remember();
+  std::vector<Phase> planned() const;
   Json description() const;
   void resume_from(const RunFolder::Checkpoint& checkpoint);
   void begin_phase(std::size_t phase);
@@ -106,7 +108,7 @@ class Run {
   StageData data_;
   LoadReport report_;
   Classifier student_;
-  std::unique_ptr<Bert> teacher_;
+  std::unique_ptr<Teacher> teacher_;
   Batcher batcher_;
   std::int64_t steps_per_epoch_;
   SlenderSizes full_;
@@ -149,11 +151,11 @@ Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& 
       batcher_({.seed = s_.seed,
                 .batch_size = static_cast<std::size_t>(s_.batch),
                 .bucket = s_.bucket,
-                .drop_last = s_.fidelity == "release" && stage == Stage::slenderise},
+                .drop_last = s_.fidelity == "release" && stage != Stage::finetune},
                data_.train),
       steps_per_epoch_((static_cast<std::int64_t>(batcher_.batches()) + s_.accumulate - 1) / s_.accumulate),
       full_(sizes_of(student_.model->config())),
-      phases_(plan(stage, s_, steps_per_epoch_, full_.heads)),
+      phases_(planned()),
       micro_batches_(std::min(static_cast<std::size_t>(s_.accumulate), batcher_.batches())),
       folder_(resume ? RunFolder::open(s_.out) : RunFolder::create(s_.out, description())) {
   for (const Phase& p : phases_) total_ += p.steps;
@@ -167,6 +169,7 @@ Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& 
                      exits->pooling == Pooling::cls ? "[CLS]" : "the mean over real tokens"));
   }
   set_dropout(*student_.model);
+  if (teacher_ != nullptr) remember();
   const std::optional<RunFolder::Checkpoint> checkpoint = folder_.restore();
   if (checkpoint) {
     resume_from(*checkpoint);
@@ -181,6 +184,34 @@ void Run::set_dropout(Bert& model) const {
   config.hidden_dropout_prob = s_.dropout;
   config.attention_probs_dropout_prob = s_.dropout;
   config.classifier_dropout = s_.dropout;
+}
+
+std::vector<Phase> Run::planned() const {
+  const auto within = [](const char* flag, std::int64_t wanted, std::int64_t most, const char* what) {
+    if (wanted > most) fail_usage("--{} {}: the model has {} {}", flag, wanted, most, what);
+  };
+  if (stage_ == Stage::slenderise) {
+    within("heads", s_.heads, full_.heads, "in a layer");
+    within("ffn", s_.ffn, full_.ffn, "neurons in a layer");
+    within("rank", s_.rank, std::min(full_.rank, student_.model->config().vocab_size),
+           "columns in its embedding");
+  }
+  const BertConfig& config = student_.model->config();
+  if (s_.two_stage && config.first_exit() == config.layers()) {
+    fail_usage("--two-stage: the model has one exit; the second stage trains the others");
+  }
+  return plan(stage_, s_, steps_per_epoch_, full_.heads);
+}
+
+// What the teacher says of the training sentences, once for all epochs, where there is memory for it.
+void Run::remember() {
+  const bool hidden = stage_ == Stage::slenderise ||
+                      std::any_of(phases_.begin(), phases_.end(), [](const Phase& p) { return p.features; });
+  constexpr std::size_t kMegabyte = 1 << 20;
+  const auto limit = static_cast<std::size_t>(s_.teacher_memory) * kMegabyte;
+  if (teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit)) {
+    note("the teacher has said its part of every training sentence");
+  }
 }
 
 // The run's config.json: what was asked for, what followed from it, and where it runs.

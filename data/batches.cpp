@@ -73,6 +73,7 @@ void Batch::reserve(std::size_t sequences, std::size_t tokens) {
   lengths.reserve(sequences);
   labels.reserve(sequences);
   scores.reserve(sequences);
+  places.reserve(sequences);
 }
 
 void fill_batch(const EncodedDataset& data, std::span<const std::int32_t> sequences,
@@ -94,6 +95,7 @@ void fill_batch(const EncodedDataset& data, std::span<const std::int32_t> sequen
   batch.lengths.resize(sequences.size());
   batch.labels.resize(sequences.size());
   batch.scores.resize(sequences.size());
+  batch.places.assign(sequences.begin(), sequences.end());
 
   std::size_t row = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i) {

@@ -56,6 +56,7 @@ struct Batch {
   std::vector<std::int32_t> lengths;      // (sequences) rows that are no padding; the others follow them
   std::vector<std::int32_t> labels;       // (sequences) class, -1 if there is none
   std::vector<double> scores;             // (sequences) score of a regression task, otherwise nan
+  std::vector<std::int32_t> places;       // (sequences) in the data set
 
   std::size_t sequences() const { return lengths.size(); }
   std::size_t tokens() const { return ids.size(); }

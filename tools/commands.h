@@ -12,6 +12,7 @@ struct Invocation {
   std::vector<std::string> arguments;
 };
 
+int run_pipeline_command(const Invocation& invocation);
 int run_finetune(const Invocation& invocation);
 int run_assist(const Invocation& invocation);
 int run_slenderise(const Invocation& invocation);

@@ -21,6 +21,7 @@ struct Command {
 };
 
 constexpr auto kCommands = std::to_array<Command>({
+    {"run", "the paper from one command: all stages, results, report", run_pipeline_command},
     {"finetune", "trains a pre-trained BERT on a task, and goes on where a run was stopped", run_finetune},
     {"assist", "trains the teaching assistant, a multi-exit model taught by a fine-tuned one", run_assist},
     {"slenderise", "prunes heads and neurons and factorises the embedding, round by round", run_slenderise},

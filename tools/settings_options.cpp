@@ -27,6 +27,9 @@ void add_distillation_options(Options& options, Stage stage, Settings& s) {
       "fidelity", "F", &s.fidelity,
       "paper: its text; release: the authors' code; tuned: the paper's definitions with what proved better");
   options.add("temperature", "T", &s.temperature, "of the teacher's and the student's predictions");
+  options.add("teacher-memory", "MIB", &s.teacher_memory,
+              "for what the teacher says of the training sentences; it says it anew in each epoch where that "
+              "is not enough");
   options.add("prediction", "P", &s.prediction,
               "what predictions learn from: soft (the teacher), hard (the labels), both, none; auto: by "
               "stage and fidelity");

@@ -1,0 +1,112 @@
+#include "costeff/pipeline.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "costeff/results.h"
+#include "tensor/error.h"
+
+namespace costeff {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string folder_of(const PipelineSettings& p, Stage stage) {
+  return p.out + "/" + std::string(name_of(stage));
+}
+
+// The settings of a stage within the run: where its models come from and where its own goes.
+Settings placed(const PipelineSettings& p, Stage stage) {
+  Settings s = p[stage];
+  s.out = folder_of(p, stage);
+  const std::string assistant = kept_model(p, p.no_assistant ? Stage::finetune : Stage::assist);
+  if (stage == Stage::assist) s.teacher = kept_model(p, Stage::finetune);
+  if (stage == Stage::slenderise) s.model = assistant;
+  if (stage == Stage::recover) s.model = kept_model(p, Stage::slenderise);
+  if (stage == Stage::slenderise || stage == Stage::recover) s.teacher = assistant;
+  return s;
+}
+
+bool left_out(const PipelineSettings& p, Stage stage) {
+  return stage == Stage::assist && p.no_assistant;
+}
+
+// The run's folder, begun or gone on with.
+void open_folder(const PipelineSettings& p, bool resume) {
+  const std::string config = p.out + "/config.json";
+  if (resume) {
+    if (!fs::exists(config)) fail("there is no run at {} to go on with", p.out);
+    return;
+  }
+  RunFolder::create(p.out, {{"command", "run"}, {"settings", to_json(p)}, {"environment", environment()}});
+}
+
+}  // namespace
+
+std::string kept_model(const PipelineSettings& p, Stage stage) {
+  const bool best = p[Stage::assist].fidelity == "release" && stage != Stage::slenderise;
+  return folder_of(p, stage) + (best ? "/best" : "/last");
+}
+
+PipelineSettings recipe(std::string_view name) {
+  if (name != "quick" && name != "full") fail_usage("--recipe {}: must be quick or full", name);
+  PipelineSettings p;
+  for (Settings& s : p.stages) s.holdout = 400;
+  return p;
+}
+
+Json to_json(const PipelineSettings& p) {
+  Json json{{"out", p.out}, {"no_assistant", p.no_assistant}};
+  for (const Stage stage : kStages) json[name_of(stage)] = to_json(stage, p[stage]);
+  return json;
+}
+
+PipelineSettings pipeline_from_json(const Json& json, PipelineSettings base) {
+  if (!json.is_object()) fail_usage("settings must be a JSON object");
+  for (const auto& [key, value] : json.items()) {
+    const auto stage =
+        std::find_if(std::begin(kStages), std::end(kStages), [&](Stage s) { return name_of(s) == key; });
+    if (stage != std::end(kStages)) {
+      base[*stage] = settings_from_json(*stage, value, base[*stage]);
+    } else if (key == "out" && value.is_string()) {
+      base.out = value.get<std::string>();
+    } else if (key == "no_assistant" && value.is_boolean()) {
+      base.no_assistant = value.get<bool>();
+    } else {
+      fail_usage("unknown setting \"{}\", or not of its type", key);
+    }
+  }
+  return base;
+}
+
+void check(const PipelineSettings& p) {
+  for (const Stage stage : kStages) {
+    if (left_out(p, stage)) continue;
+    try {
+      check(stage, placed(p, stage));
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("{}: {}", name_of(stage), error.what()));
+    }
+  }
+}
+
+PipelineResult run_pipeline(const PipelineSettings& p, bool resume, const PipelineEvents& events) {
+  check(p);
+  open_folder(p, resume);
+  for (const Stage stage : kStages) {
+    if (left_out(p, stage)) continue;
+    const std::string folder = folder_of(p, stage);
+    if (fs::exists(folder + "/result.json")) continue;
+    const bool begun = fs::exists(folder + "/config.json");
+    const StageEvents stage_events = events.stage ? events.stage(stage, begun) : StageEvents{};
+    const StageResult result = run_stage(stage, placed(p, stage), begun, stage_events);
+    if (!result.finished) return {.finished = false, .stopped_in = stage};
+  }
+  if (!fs::exists(p.out + "/results.json")) {
+    if (events.note) events.note("measuring the models");
+    write_atomically(p.out + "/results.json", measure_results(p).dump(2) + "\n");
+  }
+  return {.finished = true, .results = Json::parse(read_text(p.out + "/results.json"))};
+}
+
+}  // namespace costeff

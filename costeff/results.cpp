@@ -1,0 +1,201 @@
+#include "costeff/results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "costeff/classifier.h"
+#include "costeff/cost.h"
+#include "costeff/early_exit.h"
+#include "costeff/stage_data.h"
+#include "tensor/backend.h"
+#include "tensor/file.h"
+
+namespace costeff {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kPaddedLength = 128;
+constexpr double kLoss = 0.005;  // of the score that an operating point may cost on the held-out sentences
+
+struct Measured {
+  Json json;
+  double score = 0;
+};
+
+Json exits_json(const ExitsEvaluation& all) {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < all.exits.size(); ++i) {
+    Json exit{{"exit", all.first + static_cast<std::int64_t>(i)}};
+    for (const auto& [name, value] : all.exits[i].metrics) exit[name] = value;
+    exit["loss"] = all.exits[i].loss;
+    list.push_back(std::move(exit));
+  }
+  return list;
+}
+
+class Results {
+ public:
+  explicit Results(const PipelineSettings& p)
+      : p_(p), task_(task_of(p[Stage::finetune])), teacher_folder_(folder(Stage::finetune)) {
+    const Tokenizer tokenizer = Tokenizer::from_folder(teacher_folder_);
+    data_ = load_data(p[Stage::finetune], task_, tokenizer,
+                      BertConfig::read(teacher_folder_ + "/config.json"), [](const std::string&) {});
+    lengths_ = sequence_lengths(data_.dev);
+  }
+
+  Json measure() {
+    const Classifier teacher = load(teacher_folder_);
+    Measured fine_tuned = full_depth("fine-tuned", teacher_folder_, *teacher.model);
+    reference_flops_ = mean_flops(teacher.model->config(), lengths_).total();
+    reference_score_ = fine_tuned.score;
+    Json models = Json::array({share(fine_tuned)});
+    if (!p_.no_assistant) {
+      const std::string assistant = folder(Stage::assist);
+      models.push_back(share(full_depth("assistant", assistant, *load(assistant).model)));
+    }
+    const std::string slender_folder = folder(Stage::recover);
+    const Classifier slender = load(slender_folder);
+    models.push_back(share(full_depth("COST-EFF, full depth", slender_folder, *slender.model)));
+    Json results{{"task", task_.name}, {"metric", metric_name_}};
+    if (!task_.regression) {
+      const ExitLogits logits = predict_exits(*slender.model, data_.dev);
+      if (data_.held_out.size() > 0) {
+        const double threshold = choose_threshold(*slender.model);
+        models.push_back(early("COST-EFF, early exit", slender_folder, *slender.model, logits, threshold));
+      }
+      results["sweep"] = sweep(slender.model->config(), logits);
+    }
+    results["models"] = std::move(models);
+    results["stages"] = stages();
+    return results;
+  }
+
+ private:
+  std::string folder(Stage stage) const { return kept_model(p_, stage); }
+  Classifier load(const std::string& path) const {
+    return load_classifier(path, {.labels = class_names(task_)});
+  }
+
+  Measured full_depth(const char* name, const std::string& path, const Bert& model) {
+    const ExitsEvaluation all = evaluate_exits(model, task_, data_.dev);
+    const Evaluation timed = evaluate(model, task_, data_.dev);
+    metric_name_ = timed.metrics.back().first;
+    const BertConfig& config = model.config();
+    Json json{{"name", name},
+              {"folder", fs::relative(path, p_.out).string()},
+              {"parameters", count_parameters(config).total()},
+              {"flops", mean_flops(config, lengths_).total()},
+              {"flops_padded", forward_flops(config, kPaddedLength).total()},
+              {"score", timed.score()},
+              {"sequences_per_second", timed.sequences_per_second()},
+              {"average_exit", static_cast<double>(config.layers())},
+              {"threshold", nullptr},
+              {"exits", exits_json(all)}};
+    return {std::move(json), timed.score()};
+  }
+
+  Json share(Measured measured) const {
+    measured.json["share"] = measured.score / reference_score_;
+    return std::move(measured.json);
+  }
+
+  // What early exit at a threshold costs and scores on dev.
+  Json operating_point(const BertConfig& config, const ExitLogits& logits, double threshold) const {
+    const ExitChoice choice = choose_exits(logits, threshold);
+    const double flops = early_exit_flops(config, lengths_, choice.exits);
+    return {{"threshold", threshold},
+            {"score", evaluate_logits(choice.logits, task_, data_.dev).score()},
+            {"average_exit", average_exit(choice.exits)},
+            {"flops", flops},
+            {"flops_reduction", reference_flops_ / flops},
+            {"exit_counts", count_exits(choice.exits, config.layers())}};
+  }
+
+  Json early(const char* name, const std::string& path, const Bert& model, const ExitLogits& logits,
+             double threshold) const {
+    const BertConfig& config = model.config();
+    Json json{{"name", name},
+              {"folder", fs::relative(path, p_.out).string()},
+              {"parameters", count_parameters(config).total()}};
+    json.update(operating_point(config, logits, threshold));
+    const Flops padded = forward_flops(config, kPaddedLength);
+    const auto counts = json["exit_counts"].get<std::vector<std::int64_t>>();
+    json["flops_padded"] =
+        early_exit_flops(padded, std::span(counts).subspan(static_cast<std::size_t>(padded.first - 1)));
+    json["share"] = json["score"].get<double>() / reference_score_;
+    json["sequences_per_second"] =
+        evaluate_early(model, task_, data_.dev, threshold).evaluation.sequences_per_second();
+    return json;
+  }
+
+  double choose_threshold(const Bert& model) const {
+    const ExitLogits logits = predict_exits(model, data_.held_out);
+    const auto score = [&](double threshold) {
+      return evaluate_logits(choose_exits(logits, threshold).logits, task_, data_.held_out).score();
+    };
+    const double full = score(0);
+    double best = 0;
+    for (const double threshold : thresholds_to_try(logits, 100)) {
+      if (score(threshold) >= full - kLoss) best = threshold;
+    }
+    return best;
+  }
+
+  Json sweep(const BertConfig& config, const ExitLogits& logits) const {
+    Json points = Json::array();
+    for (const double threshold : thresholds_to_try(logits, 16))
+      points.push_back(operating_point(config, logits, threshold));
+    return points;
+  }
+
+  Json stages() const {
+    Json list = Json::array();
+    for (const Stage stage : kStages) {
+      const std::string path = p_.out + "/" + std::string(name_of(stage)) + "/result.json";
+      if (!fs::exists(path)) continue;
+      Json entry{{"name", name_of(stage)}};
+      entry.update(Json::parse(read_text(path)));
+      list.push_back(std::move(entry));
+    }
+    return list;
+  }
+
+  const PipelineSettings& p_;
+  Task task_;
+  std::string teacher_folder_;
+  StageData data_;
+  std::vector<std::int64_t> lengths_;
+  std::string metric_name_;
+  double reference_flops_ = 0;
+  double reference_score_ = 0;
+};
+
+}  // namespace
+
+Json measure_results(const PipelineSettings& settings) {
+  const std::int64_t threads = settings[Stage::finetune].threads;
+  set_threads(static_cast<int>(threads > 0 ? threads : available_cores()));
+  return Results(settings).measure();
+}
+
+std::vector<double> thresholds_to_try(const ExitLogits& logits, std::size_t count) {
+  std::vector<double> entropies;
+  const auto labels = static_cast<std::size_t>(logits.labels);
+  for (std::size_t i = 0; i + 1 < logits.exits.size(); ++i) {
+    const std::span<const double> all(logits.exits[i]);
+    for (std::size_t at = 0; at < all.size(); at += labels)
+      entropies.push_back(entropy(all.subspan(at, labels)));
+  }
+  std::sort(entropies.begin(), entropies.end());
+  std::vector<double> thresholds = {0};
+  for (std::size_t q = 1; q < count && !entropies.empty(); ++q) {
+    thresholds.push_back(entropies[q * (entropies.size() - 1) / count]);
+  }
+  thresholds.push_back(std::log(static_cast<double>(labels)));
+  thresholds.erase(std::unique(thresholds.begin(), thresholds.end()), thresholds.end());
+  return thresholds;
+}
+
+}  // namespace costeff

@@ -1,0 +1,35 @@
+// A model that teaches: its outputs for a batch, computed anew or remembered.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "costeff/losses.h"
+
+namespace costeff {
+
+class Teacher {
+ public:
+  explicit Teacher(std::unique_ptr<Bert> model) : model_(std::move(model)) {}
+
+  const Bert& model() const { return *model_; }
+
+  // A teacher says the same of a sentence in every epoch, as its dropout is off: says it once, for all of
+  // `data`, in batches of `batch` in the order of the data, and remembers it, if that takes at most `limit`
+  // bytes. Without `hidden` hidden states are neither remembered nor given. True if it is remembered; the
+  // bits differ from a batch's own in rounding alone.
+  bool remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit);
+
+  // For a batch of the data that is remembered, where one is; otherwise of any.
+  TeacherOutputs operator()(const Batch& batch, const TokenBatch& tokens) const;
+
+ private:
+  TeacherOutputs recall(const Batch& batch) const;
+
+  std::unique_ptr<Bert> model_;
+  const EncodedDataset* data_ = nullptr;
+  TeacherOutputs all_;  // of the whole data, packed in its order
+};
+
+}  // namespace costeff

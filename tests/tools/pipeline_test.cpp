@@ -1,0 +1,236 @@
+// costeff run and its stages: the whole method on a tiny model, killed and gone on with, and wrong calls.
+#include <csignal>
+#include <filesystem>
+#include <random>
+#include <thread>
+
+#include "tests/tools/support.h"
+
+namespace costeff::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+const char* const kStageNames[] = {"finetune", "assist", "slenderise", "recover"};
+
+// Everything that a run leaves behind but what is measured by the clock.
+std::vector<std::string> traces(const std::string& run) {
+  std::vector<std::string> all;
+  for (const std::string stage : kStageNames) {
+    const std::string folder = run + "/" + stage;
+    if (!fs::exists(folder)) continue;
+    all.push_back(read(folder + "/last/model.safetensors"));
+    all.push_back(read(folder + "/last/config.json"));
+    for (const Json& line : read_log(folder)) all.push_back(line.dump());
+  }
+  return all;
+}
+
+class PipelineTest : public CliTest {
+ protected:
+  Words pipeline(const std::string& out, const Words& more = {}) const {
+    Words words = {"run",
+                   "--model",
+                   model_,
+                   "--task",
+                   "sst2",
+                   "--data",
+                   data_,
+                   "--out",
+                   out,
+                   "--batch",
+                   "4",
+                   "--threads",
+                   "1",
+                   "--heads",
+                   "2",
+                   "--ffn",
+                   "16",
+                   "--rank",
+                   "8",
+                   "--set",
+                   "finetune.lr=2e-3,assist.lr=2e-3,slenderise.lr=2e-3,recover.lr=2e-3,"
+                   "slenderise.epochs=4",
+                   "--holdout",
+                   "4",
+                   "--calibration",
+                   "12",
+                   "--checkpoint-every",
+                   "2"};
+    return with(std::move(words), more);
+  }
+  // The words with these flags, in place of the same ones.
+  static Words with(Words words, const Words& more) {
+    for (std::size_t i = 0; i < more.size(); ++i) {
+      const auto at = std::find(words.begin(), words.end(), more[i]);
+      const bool valued = i + 1 < more.size() && !more[i + 1].starts_with("--");
+      if (at == words.end()) {
+        words.push_back(more[i]);
+        if (valued) words.push_back(more[i + 1]);
+      } else if (valued) {
+        *(at + 1) = more[i + 1];
+      }
+      if (valued) ++i;
+    }
+    return words;
+  }
+  // One stage alone, after `pipeline` into `run`.
+  Words stage(const std::string& name, const std::string& run, const std::string& out,
+              const Words& more = {}) const {
+    Words words = {name,    "--task", "sst2",      "--data", data_,       "--batch",           "4",
+                   "--out", out,      "--threads", "1",      "--teacher", run + "/assist/last"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+};
+
+TEST_F(PipelineTest, FromABackboneToASlenderModelAndItsReport) {
+  const std::string out = folder_.path("run");
+  const Outcome outcome = run(pipeline(out));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  for (const char* text :
+       {"fine-tuned", "assistant", "COST-EFF, full depth", "COST-EFF, early exit", "report.html"})
+    EXPECT_THAT(outcome.out, HasSubstr(text));
+  EXPECT_TRUE(fs::exists(out + "/report.html"));
+  const Json config = Json::parse(read(out + "/recover/last/config.json"));
+  EXPECT_EQ(config["prun_hidden_size"], 16);
+  EXPECT_EQ(config["prun_intermediate_size"], 16);
+  EXPECT_EQ(config["emb_hidden_dim"], 8);
+  EXPECT_EQ(config["costeff"]["kept_heads"].size(), 2);
+  const Json results = Json::parse(read(out + "/results.json"));
+  EXPECT_EQ(results["models"].size(), 4);
+  EXPECT_EQ(results["stages"].size(), 4);
+  EXPECT_LT(results["models"][2]["parameters"], results["models"][0]["parameters"]);
+
+  // The model is an ordinary one: every command takes the run's folder.
+  const Outcome all =
+      run({"eval", "--model", out + "/recover", "--task", "sst2", "--data", data_, "--all-exits", "--json"});
+  ASSERT_EQ(all.code, 0) << all.err;
+  EXPECT_EQ(all.json()["exits"].size(), 2);
+  EXPECT_EQ(run({"predict", "--model", out, "--entropy", "0.3"}, "the film is good\n").code, 0);
+  EXPECT_EQ(run({"inspect", out + "/slenderise/last"}).code, 0);
+
+  // A slender model as a backbone: its exits go, a pooler and a classifier come.
+  const Outcome again = run({"finetune", "--model", out + "/recover/last", "--task", "sst2", "--data", data_,
+                             "--batch", "4", "--out", folder_.path("again"), "--threads", "1"});
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_THAT(again.err, HasSubstr("newly initialised: bert.pooler.dense.weight"));
+}
+
+TEST_F(PipelineTest, KilledTwentyTimesAcrossAllStagesEndsTheSame) {
+  const std::string whole = folder_.path("whole");
+  ASSERT_EQ(run(pipeline(whole)).code, 0);
+  const std::string killed = folder_.path("killed");
+  const auto begin = [&] {
+    return fs::exists(killed + "/config.json") ? Words{"run", "--out", killed, "--resume"} : pipeline(killed);
+  };
+  const auto logged = [](const std::string& run) {
+    std::uintmax_t bytes = 0;
+    for (const std::string stage : kStageNames) {
+      std::error_code error;
+      const std::uintmax_t size = fs::file_size(run + "/" + stage + "/log.jsonl", error);
+      bytes += error ? 0 : size;
+    }
+    return bytes;
+  };
+  std::mt19937 random(21);  // NOLINT: another seed would be another twenty moments
+  std::uniform_int_distribution<std::uintmax_t> bytes(1, 2 * logged(whole) / 20);
+  int kills = 0;
+  std::uintmax_t most = 0;
+  while (kills < 20) {
+    // The log is cut back by a kill: each kill comes some lines after the farthest the run has been.
+    most = std::max(most, logged(killed));
+    const std::uintmax_t target = most + (kills % 3 == 0 ? 1 : bytes(random) / 2);
+    Process process(begin(), "");
+    while (process.running() && logged(killed) < target)
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    process.kill(SIGKILL);
+    if (process.wait().code != -SIGKILL) break;
+    ++kills;
+  }
+  EXPECT_GE(kills, 15) << "the run was over too soon";
+  const Outcome last = run(begin());
+  ASSERT_EQ(last.code, 0) << last.err;
+  EXPECT_TRUE(traces(whole) == traces(killed));
+}
+
+TEST_F(PipelineTest, AResumedRunKeepsItsSettings) {
+  const std::string out = folder_.path("run");
+  ASSERT_EQ(run(pipeline(out)).code, 0);
+  const Outcome refused = run({"run", "--out", out, "--resume", "--heads", "3", "--set", "recover.lr=7e-3"});
+  EXPECT_TRUE(fails(refused, 2, {"--heads 3 (the run has 2)"})) << refused.err;
+  EXPECT_TRUE(fails(run({"run", "--out", out, "--resume", "--set", "recover.lr=7e-3"}), 2,
+                    {"--lr 0.007 (the run has"}));
+  EXPECT_EQ(run({"run", "--out", out, "--resume"}).code, 0) << "nothing is left to do";
+  EXPECT_TRUE(fails(run(pipeline(out)), 1, {"already holds a run"}));
+  EXPECT_TRUE(fails(run({"finetune", "--out", out, "--resume"}), 1, {"a run of costeff \"run\""}));
+}
+
+TEST_F(PipelineTest, EachAblationRuns) {
+  for (const Words& flags :
+       std::vector<Words>{{"--no-equalise", "--no-features"},
+                          {"--prediction", "hard", "--importance", "random"},
+                          {"--importance", "last-exit", "--rounds", "1"},
+                          {"--no-assistant"},
+                          {"--two-stage"},
+                          {"--set", "assist.exit_losses=last,slenderise.exit_losses=last"},
+                          {"--budget", "global", "--embedding", "plain", "--temperature", "2"},
+                          {"--fidelity", "paper", "--pooling", "cls"},
+                          {"--fidelity", "release", "--last-n-hidden", "2", "--pooler-dense"},
+                          {"--exit-start", "2", "--hidden-mode", "average", "--last-n-hidden", "2"}}) {
+    const Outcome outcome = run(pipeline(folder_.path(flags[0] + flags.back()), flags));
+    EXPECT_EQ(outcome.code, 0) << ::testing::PrintToString(flags) << outcome.err;
+  }
+}
+
+TEST_F(PipelineTest, WrongCalls) {
+  const std::string out = folder_.path("run");
+  const auto refuses = [&](const Words& more, const std::vector<std::string>& texts) {
+    const Outcome outcome = run(pipeline(out, more));
+    EXPECT_TRUE(fails(outcome, 2, texts)) << ::testing::PrintToString(more);
+    EXPECT_FALSE(fs::exists(out)) << ::testing::PrintToString(more);
+  };
+  refuses({"--heads", "0"}, {"--heads"});
+  refuses({"--ffn", "-3"}, {"--ffn"});
+  refuses({"--rank", "0"}, {"--rank"});
+  refuses({"--fidelity", "both"}, {"--fidelity", "paper"});
+  refuses({"--temperature", "0"}, {"--temperature"});
+  refuses({"--set", "recover.speed=3"}, {"recover has no setting speed"});
+  refuses({"--set", "rest.lr=3"}, {"no stage rest"});
+  refuses({"--recipe", "slow"}, {"--recipe slow"});
+  EXPECT_TRUE(fails(run({"run", "--task", "sst2", "--data", data_}), 2, {"--out"}));
+
+  ASSERT_EQ(run(pipeline(out)).code, 0);
+  const auto slenderise = [&](const Words& more) {
+    Words words = stage("slenderise", out, folder_.path("other"), {"--model", out + "/assist/last"});
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  EXPECT_TRUE(fails(slenderise({"--heads", "5", "--ffn", "16", "--rank", "8"}), 2, {"--heads 5", "has 4"}));
+  EXPECT_TRUE(fails(slenderise({"--heads", "2", "--ffn", "65", "--rank", "8"}), 2, {"--ffn 65", "has 64"}));
+  EXPECT_TRUE(fails(slenderise({"--heads", "2", "--ffn", "16", "--rank", "33"}), 2, {"--rank 33", "32"}));
+  EXPECT_TRUE(
+      fails(run(stage("assist", out, folder_.path("other"), {"--model", model_, "--exit-start", "3"})), 2,
+            {"--exit-start 3", "2 layers"}));
+
+  make_model(folder_.path("three"), {"a", "b", "c"});
+  Words taught = stage("assist", out, folder_.path("other"), {"--model", model_});
+  const auto teacher = std::find(taught.begin(), taught.end(), "--teacher") + 1;
+  *teacher = folder_.path("three");
+  EXPECT_TRUE(fails(run(taught), 1, {"3 classes", "the task 2"}));
+  make_model(folder_.path("words"));
+  std::string vocabulary = read(model_ + "/vocab.txt");
+  std::swap(vocabulary[vocabulary.size() - 2], vocabulary[vocabulary.size() - 6]);
+  folder_.write("words/vocab.txt", vocabulary);
+  *teacher = folder_.path("words");
+  EXPECT_TRUE(fails(run(taught), 1, {"different vocabularies"}));
+  EXPECT_TRUE(fails(run(stage("recover", out, folder_.path("other"), {"--model", model_})), 1, {"no exits"}));
+  folder_.write("unlabelled/train.tsv", sentences(24));
+  folder_.write("unlabelled/dev.tsv", "sentence\nthe film is good\n");
+  const Outcome unlabelled = run(pipeline(folder_.path("third"), {"--data", folder_.path("unlabelled")}));
+  EXPECT_TRUE(fails(unlabelled, 1, {"dev.tsv", "label"}));
+}
+
+}  // namespace
+}  // namespace costeff::testing
