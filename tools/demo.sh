@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a fresh machine to a fine-tuned BERT: builds, fetches the backbone, trains it for three epochs on the shipped
-# SST-2 sample, measures it on the dev set and classifies ten dev sentences.
+# From a fresh machine to a slender multi-exit BERT: builds, fetches the backbone, and runs the paper on the shipped
+# SST-2 sample: fine-tuning, teaching assistant, slenderising to 1/8 of the parameters, recovery, a page of results.
 #   tools/demo.sh [--seeds "1 2 3"] [--report FILE]
 #     --seeds LIST     one run for each seed (default: 1)
 #     --report FILE    the closing tables into FILE as well
@@ -40,27 +40,27 @@ tools/build.sh release tools/costeff
 tools/fetch_backbone.sh
 
 costeff=build/release/tools/costeff
-backbone=${XDG_CACHE_HOME:-$HOME/.cache}/costeff/minilm-l6
 sample=data/samples/SST-2
 mkdir -p build/demo
 runs=$(mktemp -d "build/demo/$(date +%Y%m%d-%H%M%S)-XXX")
 
 for seed in "${seeds[@]}"; do
-  run=$runs/seed-$seed
   echo
-  echo "Fine-tuning with seed $seed into $run"
+  echo "The whole method with seed $seed into $runs/seed-$seed"
   began=$EPOCHREALTIME
-  "$costeff" finetune --model "$backbone" --task SST-2 --data "$sample" --out "$run" --epochs 3 --seed "$seed" </dev/null
+  "$costeff" run --task SST-2 --data "$sample" --out "$runs/seed-$seed" --heads 2 --ffn 128 --rank 48 --recipe quick \
+    --seed "$seed" </dev/null
   ended=$EPOCHREALTIME
-  awk -v a="$began" -v b="$ended" 'BEGIN {printf "%.1f\n", b - a}' >"$run.seconds"
-  for model in last best; do
-    "$costeff" eval --model "$run/$model" --task SST-2 --data "$sample/dev.tsv.gz" --json </dev/null >"$run.$model.json"
-  done
+  awk -v a="$began" -v b="$ended" 'BEGIN {printf "%.1f\n", b - a}' >"$runs/seed-$seed.seconds"
 done
 
-# Ten sentences spread over the dev set, without and with their labels.
+# Ten sentences spread over the dev set, with their labels: each leaves at the first exit that is certain.
 gzip -dc "$sample/dev.tsv.gz" | awk -F '\t' 'NR > 1 && (NR - 40) % 87 == 0' >"$runs/sentences.tsv"
-cut -f 1 "$runs/sentences.tsv" | "$costeff" predict --model "$runs/seed-${seeds[0]}/best" >"$runs/predictions.jsonl"
+threshold=$(python3 -c 'import json, sys
+models = json.load(open(sys.argv[1]))["models"]
+print(models[-1]["threshold"] or 0.3)' "$runs/seed-${seeds[0]}/results.json")
+cut -f 1 "$runs/sentences.tsv" |
+  "$costeff" predict --model "$runs/seed-${seeds[0]}" --entropy "$threshold" >"$runs/predictions.jsonl"
 
 tee_report() { if [[ -n $report ]]; then tee "$report"; else cat; fi; }
 python3 - "$runs" "${seeds[@]}" <<'PYTHON' | tee_report
@@ -68,33 +68,30 @@ import json, sys
 from pathlib import Path
 
 runs, seeds = Path(sys.argv[1]), sys.argv[2:]
-rows = []
-for seed in seeds:
-    last, best = (json.loads((runs / f"seed-{seed}.{model}.json").read_text()) for model in ("last", "best"))
-    seconds = float((runs / f"seed-{seed}.seconds").read_text())
-    rows.append((seconds, last["accuracy"] * 100, best["accuracy"] * 100, last["loss"]))
+tables = [json.loads((runs / f"seed-{seed}/results.json").read_text())["models"] for seed in seeds]
+seconds = [float((runs / f"seed-{seed}.seconds").read_text()) for seed in seeds]
 
-line = "{:>5}  {:>10}  {:>20}  {:>20}  {:>8}"
-print(f"\nSST-2 sample, accuracy on the {last['examples']} dev sentences")
-print(line.format("seed", "training", "after the last step", "best during training", "dev loss"))
-def show(name, row):
-    print(line.format(name, f"{row[0]:.1f} s", f"{row[1]:.2f} %", f"{row[2]:.2f} %", f"{row[3]:.4f}"))
-for seed, row in zip(seeds, rows):
-    show(seed, row)
-if len(rows) > 1:
-    show("mean", [sum(column) / len(rows) for column in zip(*rows)])
+print(f"\nSST-2 sample, 872 dev sentences, {'seed' if len(seeds) == 1 else 'mean of seeds'} {', '.join(seeds)}; "
+      f"{sum(seconds) / len(seconds):.0f} s a run")
+print(f"{'model':<22} {'parameters':>12} {'MFLOPs':>8} {'accuracy':>9} {'kept':>8} {'exit':>6} {'sentences/s':>12}")
+for rows in zip(*tables):
+    mean = lambda key: sum(row[key] for row in rows) / len(rows)
+    print(f"{rows[0]['name']:<22} {rows[0]['parameters']:>12,} {mean('flops') / 1e6:>8.1f} {mean('score') * 100:>7.2f} % "
+          f"{mean('share') * 100:>6.1f} % {mean('average_exit'):>6.2f} {mean('sequences_per_second'):>12.0f}")
+if len(seeds) > 1:
+    for row in zip(*tables):
+        print(f"{row[0]['name']:<22} by seed: " + ", ".join(f"{model['score'] * 100:.2f} %" for model in row))
 
 sentences = [text.split("\t") for text in (runs / "sentences.tsv").read_text(encoding="utf-8").split("\n") if text]
 predictions = [json.loads(text) for text in (runs / "predictions.jsonl").read_text(encoding="utf-8").split("\n") if text]
 if len(predictions) != len(sentences):
     sys.exit(f"demo.sh: {len(sentences)} sentences went into predict, {len(predictions)} came out")
-print(f"\nTen dev sentences, classified by the best model of seed {seeds[0]} (1: positive, 0: negative)")
-print("label  predicted  probabilities   sentence")
+print(f"\nTen dev sentences, each answered at the first exit that is certain (1: positive, 0: negative)")
+print("label  predicted  exit  probabilities   sentence")
 for (sentence, label), prediction in zip(sentences, predictions):
-    p = prediction["probabilities"]
-    shown = " ".join(f"{x:.3f}" for x in (p.values() if isinstance(p, dict) else p))
+    shown = " ".join(f"{x:.3f}" for x in prediction["probabilities"].values())
     sentence = sentence.strip()
-    sentence = sentence if len(sentence) <= 72 else sentence[:69] + "..."
-    print(f"{label:>5}  {prediction['label']:>9}  {shown:<14}  {sentence}")
-print(f"\nModels and logs: {runs}")
+    sentence = sentence if len(sentence) <= 66 else sentence[:63] + "..."
+    print(f"{label:>5}  {prediction['label']:>9}  {prediction['exit']:>4}  {shown:<14}  {sentence}")
+print(f"\nReport: {runs}/seed-{seeds[0]}/report.html")
 PYTHON
