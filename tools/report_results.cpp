@@ -1,0 +1,236 @@
+// The report's figures of what came out: scores, FLOPs, exits, time.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "tools/progress.h"
+#include "tools/report_figures.h"
+#include "tools/report_text.h"
+
+namespace costeff {
+namespace {
+
+// Scores are drawn in the unit they are read in.
+double drawn(const ReportData& data, double score) {
+  return is_percentage(data.metric) ? 100 * score : score;
+}
+
+// The axis of scores, with the values it is to hold.
+std::string score_axis(const ReportData& data, const std::vector<double>& scores) {
+  const std::string name = metric_name(data.metric);
+  const Range range = range_of(scores, 0.08);
+  return fmt::format("set yrange {}\nset ytics {:.6g}\nset ylabel {} offset 0.8,0 tc rgb ink\n",
+                     range_text(range), tic_step(range, 6),
+                     gnuplot_string(is_percentage(data.metric) ? fmt::format("{} on dev, %", name)
+                                                               : fmt::format("{} on dev", name)));
+}
+
+// One model as a point: its data block and its part of the plot command.
+struct Point {
+  const ModelReport* model;
+  const char* block;
+  const char* title;
+  const char* style;
+};
+
+std::string threshold_text(double threshold) {
+  return fmt::format("{:.3g}", threshold);
+}
+
+}  // namespace
+
+Figure score_flops_figure(const ReportData& data) {
+  Figure figure{
+      .name = "score-flops",
+      .heading = "Score against FLOPs",
+      .read =
+          "Further left is cheaper, on a logarithmic axis, and higher is better; the line joins the "
+          "thresholds of the early exit, each a way to use the same slender model.",
+      .look =
+          "How long the line stays high on its way to the left, and how far below the fine-tuned model "
+          "it begins.",
+      .height = 366};
+  std::string rows;
+  std::vector<double> flops;
+  std::vector<double> scores;
+  const auto seen = [&](const std::optional<double>& cost, const std::optional<double>& score) {
+    if (!cost || !score || *cost <= 0) return false;
+    flops.push_back(*cost);
+    scores.push_back(drawn(data, *score));
+    return true;
+  };
+  for (const SweepPoint& point : data.sweep) {
+    if (seen(point.flops, point.score)) rows += fmt::format("{:.17g} {:.17g}\n", flops.back(), scores.back());
+  }
+  std::string blocks = data_block("sweep", rows);
+  std::vector<std::string> plots;
+  if (!rows.empty())
+    plots.emplace_back("$sweep with linespoints pt 7 ps 0.45 lw 2 lc rgb accent title 'thresholds'");
+  const ModelReport* early = data.early_exit();
+  const std::string chosen =
+      early == nullptr ? "" : fmt::format("chosen: {}", threshold_text(*early->threshold));
+  const std::vector<Point> points = {
+      {data.fine_tuned(), "tuned", "fine-tuned", "pt 5 ps 1.1 lc rgb orange"},
+      {data.assistant(), "assistant", "assistant", "pt 9 ps 1.3 lc rgb violet"},
+      {data.full_depth(), "full", "full depth", "pt 13 ps 1.5 lc rgb accent"},
+      {data.early_exit(), "early", chosen.c_str(), "pt 6 ps 1.7 lw 2.5 lc rgb ink"},
+  };
+  for (const Point& point : points) {
+    if (point.model == nullptr || !seen(point.model->flops, point.model->score)) continue;
+    blocks += data_block(point.block, fmt::format("{:.17g} {:.17g}\n", flops.back(), scores.back()));
+    plots.push_back(fmt::format("${} with points {} title '{}'", point.block, point.style, point.title));
+  }
+  if (plots.empty()) {
+    figure.missing = "There are no scores with FLOPs yet.";
+    return figure;
+  }
+  const auto [low, high] = std::minmax_element(flops.begin(), flops.end());
+  const Range x{*low / 1.25, *high * 1.25};
+  figure.script = fmt::format(
+      "{}{}set logscale x\nset xrange {}\nset xtics {}\nset xlabel 'FLOPs of a sentence' tc rgb "
+      "ink\n{}{}plot {}\n",
+      blocks, edges(figure, 12, figure.height - 12 - below_plot(3)), range_text(x), log_tics(x, count_text),
+      score_axis(data, scores), key_below(3), fmt::join(plots, ", "));
+  return figure;
+}
+
+Figure score_exits_figure(const ReportData& data) {
+  Figure figure{.name = "score-exits",
+                .heading = "Score at each exit",
+                .read =
+                    "Each point is the score when every sentence leaves at that exit; the dashed line is the "
+                    "fine-tuned model, which has its last exit alone.",
+                .look =
+                    "From which exit on the slender model is about as good as at its last, because "
+                    "sentences may leave there."};
+  std::string blocks;
+  std::vector<std::string> plots;
+  std::vector<double> scores;
+  std::int64_t last = 1;
+  const ModelReport* slender = data.full_depth() != nullptr && !data.full_depth()->exits.empty()
+                                   ? data.full_depth()
+                                   : data.early_exit();
+  for (const Point& series : {Point{data.assistant(), "assistant", "assistant", "pt 9 ps 1.1 lc rgb violet"},
+                              Point{slender, "slender", "COST-EFF", "pt 7 ps 0.9 lc rgb accent"}}) {
+    if (series.model == nullptr || series.model->exits.empty()) continue;
+    std::string rows;
+    for (const ExitScore& exit : series.model->exits) {
+      scores.push_back(drawn(data, exit.score));
+      last = std::max(last, exit.exit);
+      rows += fmt::format("{} {:.17g}\n", exit.exit, scores.back());
+    }
+    blocks += data_block(series.block, rows);
+    plots.push_back(
+        fmt::format("${} with linespoints lw 2 {} title '{}'", series.block, series.style, series.title));
+  }
+  if (plots.empty()) {
+    figure.missing = "There are no scores per exit yet.";
+    return figure;
+  }
+  if (const ModelReport* tuned = data.fine_tuned(); tuned != nullptr && tuned->score) {
+    scores.push_back(drawn(data, *tuned->score));
+    plots.push_back(
+        fmt::format("{:.17g} with lines dt 2 lw 1.5 lc rgb orange title 'fine-tuned'", scores.back()));
+  }
+  figure.script = fmt::format(
+      "{}{}set xrange [0.7:{}.3]\nset xtics 1\nset xlabel 'exit' offset 0,0.3 tc rgb ink\n{}{}plot {}\n",
+      blocks, edges(figure, 12, figure.height - below_plot(2)), last, score_axis(data, scores), key_below(2),
+      fmt::join(plots, ", "));
+  return figure;
+}
+
+Figure exit_histogram_figure(const ReportData& data) {
+  Figure figure{
+      .name = "exit-histogram",
+      .heading = "Where sentences leave",
+      .read =
+          "Each bar is the share of dev sentences that leave at that exit, at the chosen threshold; "
+          "no layer behind the exit is computed for them.",
+      .look =
+          "The weight on the left is the saving, and a tall last bar is the sentences that no exit "
+          "was certain of."};
+  const ModelReport* model = data.early_exit();
+  std::vector<double> counts = model == nullptr ? std::vector<double>() : model->exit_counts;
+  if (model != nullptr && counts.empty()) {
+    for (const SweepPoint& point : data.sweep) {
+      if (point.threshold && *point.threshold == *model->threshold) counts = point.exit_counts;
+    }
+  }
+  const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
+  if (!(total > 0)) {
+    figure.missing = "It is not known yet where sentences leave.";
+    return figure;
+  }
+  if (model->average_exit) {
+    figure.read = fmt::format(
+        "Each bar is the share of dev sentences that leave at that exit at the chosen threshold of {}; on "
+        "average they leave at exit {:.1f} of {}.",
+        threshold_text(*model->threshold), *model->average_exit, counts.size());
+  }
+  std::string rows;
+  std::string labels;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const double share = 100 * counts[i] / total;
+    rows += fmt::format("{} {:.17g}\n", i + 1, share);
+    labels +=
+        fmt::format("set label {} at {},{:.17g} center offset 0,0.6 tc rgb ink\n",
+                    gnuplot_string(counts.size() > 8 ? fmt::format("{:.0f}", share)
+                                                     : fmt::format("{:.{}f} %", share, share < 9.95 ? 1 : 0)),
+                    i + 1, share);
+  }
+  const double most = 100 * *std::max_element(counts.begin(), counts.end()) / total;
+  figure.script = fmt::format(
+      "{}{}{}set xrange [0.4:{}.6]\nset yrange [0:{:.17g}]\nset xtics 1 scale 0\nset boxwidth 0.72\n"
+      "set xlabel 'exit' offset 0,0.3 tc rgb ink\nset ylabel 'sentences, %' offset 0.8,0 tc rgb ink\n"
+      "plot $exits with boxes lc rgb accent notitle\n",
+      data_block("exits", rows), labels, edges(figure, 12, figure.height - below_plot(0)), counts.size(),
+      1.15 * most);
+  return figure;
+}
+
+Figure time_figure(const ReportData& data) {
+  Figure figure{.name = "time",
+                .heading = "Time per stage",
+                .read = "Each bar is the time that a stage trained for, as long as it is wide.",
+                .look = "Which stage a faster engine, or fewer epochs, would shorten most."};
+  std::vector<const StageReport*> stages;
+  double total = 0;
+  double most = 0;
+  for (const StageReport& stage : data.stages) {
+    if (!stage.seconds || *stage.seconds < 0) continue;
+    stages.push_back(&stage);
+    total += *stage.seconds;
+    most = std::max(most, *stage.seconds);
+  }
+  if (stages.empty() || most <= 0) {
+    figure.missing = "No stage has ended yet.";
+    return figure;
+  }
+  figure.read =
+      fmt::format("Each bar is the time that a stage trained for; in all it was {}.", duration_text(total));
+  figure.height = 70 + 42 * static_cast<int>(stages.size());
+  const bool minutes = most >= 180;
+  std::string rows;
+  std::vector<std::string> tics;
+  std::string labels;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const double time = *stages[i]->seconds / (minutes ? 60 : 1);
+    rows += fmt::format("{:.17g} {} 0 {:.17g} {:.17g} {:.17g}\n", time / 2, i, time,
+                        static_cast<double>(i) - 0.32, static_cast<double>(i) + 0.32);
+    tics.push_back(fmt::format("{} {}", gnuplot_tic(plain_text(stages[i]->title(), 30)), i));
+    labels += fmt::format("set label {} at {:.17g},{} offset 0.6,0 tc rgb ink\n",
+                          gnuplot_string(duration_text(*stages[i]->seconds)), time, i);
+  }
+  figure.script = fmt::format(
+      "{}{}set lmargin at screen 0.37\nset yrange [{}.6:-0.6]\nset xrange [0:{:.17g}]\nset ytics ({}) scale "
+      "0 tc rgb ink\nset border 2\n"
+      "unset grid\nset grid xtics lt 1 lw 1 lc rgb rule\nset xlabel '{}' offset 0,0.3 tc rgb ink\n"
+      "plot $stages using 1:2:3:4:5:6 with boxxyerror lc rgb accent notitle\n",
+      data_block("stages", rows), labels, stages.size() - 1, 1.22 * most / (minutes ? 60 : 1),
+      fmt::join(tics, ", "), minutes ? "minutes" : "seconds");
+  return figure;
+}
+
+}  // namespace costeff
