@@ -52,6 +52,12 @@ PipelineSettings recipe(std::string_view name) {
   if (name != "quick" && name != "full") fail_usage("--recipe {}: must be quick or full", name);
   PipelineSettings p;
   for (Settings& s : p.stages) s.holdout = 400;
+  if (name == "full") {
+    p[Stage::slenderise].epochs = 1;
+    p[Stage::recover].epochs = 5;
+    p[Stage::recover].lr = 5e-4;
+    for (Settings& s : p.stages) s.holdout = 1000;
+  }
   return p;
 }
 
