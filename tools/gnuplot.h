@@ -19,16 +19,15 @@ struct Ink {
   const char* dark;
 };
 
-constexpr std::array<Ink, 9> kInks = {{
+constexpr std::array<Ink, 8> kInks = {{
     {"paper", "#ffffff", "#1a2129"},
     {"ink", "#1f2933", "#e6eaef"},
     {"muted", "#52606d", "#a3afbb"},
     {"rule", "#d8dee6", "#36414d"},
-    {"accent", "#0b7a75", "#3cc7bd"},   // COST-EFF
-    {"orange", "#c2410c", "#fb9a5b"},   // the fine-tuned model
-    {"violet", "#5b4fd1", "#aca5ff"},   // the teaching assistant
-    {"wash", "#b9dcd9", "#245652"},     // behind the accent: unsmoothed, removed
-    {"onaccent", "#fffffe", "#0e1a1a"}  // text on the accent
+    {"accent", "#0b7a75", "#3cc7bd"},  // COST-EFF
+    {"orange", "#c2410c", "#fb9a5b"},  // the fine-tuned model
+    {"violet", "#5b4fd1", "#aca5ff"},  // the teaching assistant
+    {"wash", "#b9dcd9", "#245652"},    // behind the accent: what is not smoothed
 }};
 
 // The text as a string of gnuplot's, in which nothing is expanded.

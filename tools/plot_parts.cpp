@@ -35,19 +35,20 @@ std::string log_tics(Range range, std::string (*label)(double)) {
   return fmt::format("({})", out);
 }
 
-// Hues from 25 to 265 degrees at constant saturation and lightness.
+// Hues from 25 to 265 degrees. Blue and violet are darker to the eye than orange and green, so they get more
+// light.
 std::string ramp(std::size_t i, std::size_t n) {
   const double place = n > 1 ? static_cast<double>(i) / static_cast<double>(n - 1) : 0;
   const double hue = (25 + 240 * place) / 60;
-  constexpr double kLightness = 0.47;
-  constexpr double kChroma = 0.62 * 2 * kLightness;
-  const double second = kChroma * (1 - std::fabs(std::fmod(hue, 2) - 1));
-  const double base = kLightness - kChroma / 2;
+  const double lightness = 0.44 + 0.18 * place;
+  const double chroma = 0.62 * (1 - std::fabs(2 * lightness - 1));
+  const double second = chroma * (1 - std::fabs(std::fmod(hue, 2) - 1));
+  const double base = lightness - chroma / 2;
   double rgb[3] = {base, base, base};
   const auto sector = static_cast<std::size_t>(hue);
   constexpr std::size_t kFirst[] = {0, 1, 1, 2, 2, 0};
   constexpr std::size_t kSecond[] = {1, 0, 2, 1, 0, 2};
-  rgb[kFirst[sector]] += kChroma;
+  rgb[kFirst[sector]] += chroma;
   rgb[kSecond[sector]] += second;
   const auto byte = [](double x) { return static_cast<int>(std::lround(255 * std::clamp(x, 0.0, 1.0))); };
   return fmt::format("'#{:02x}{:02x}{:02x}'", byte(rgb[0]), byte(rgb[1]), byte(rgb[2]));

@@ -35,6 +35,13 @@ struct Point {
   const char* style;
 };
 
+// "20 M" for a tic, where a measured value would be "20.0 M".
+std::string round_count(double number) {
+  std::string text = count_text(number);
+  if (const std::size_t at = text.find(".0 "); at != std::string::npos) text.erase(at, 2);
+  return text;
+}
+
 std::string threshold_text(double threshold) {
   return fmt::format("{:.3g}", threshold);
 }
@@ -91,7 +98,7 @@ Figure score_flops_figure(const ReportData& data) {
   figure.script = fmt::format(
       "{}{}set logscale x\nset xrange {}\nset xtics {}\nset xlabel 'FLOPs of a sentence' tc rgb "
       "ink\n{}{}plot {}\n",
-      blocks, edges(figure, 12, figure.height - 12 - below_plot(3)), range_text(x), log_tics(x, count_text),
+      blocks, edges(figure, 12, figure.height - 12 - below_plot(3)), range_text(x), log_tics(x, round_count),
       score_axis(data, scores), key_below(3), fmt::join(plots, ", "));
   return figure;
 }

@@ -77,7 +77,7 @@ std::string boundaries(const StageReport& stage, bool numbered) {
   std::string out;
   const auto line = [&](double step) {
     out += fmt::format(
-        "set arrow from {0:.17g}, graph 0 to {0:.17g}, graph 1 nohead lw 1 dt 3 lc rgb muted\n", step);
+        "set arrow from {0:.17g}, graph 0 to {0:.17g}, graph 1 nohead back lw 1.4 lc rgb rule\n", step);
   };
   if (stage.rounds.empty()) {
     const std::vector<Span> spans = spans_of(stage.losses);
@@ -198,16 +198,18 @@ Figure training_figure(const ReportData& data, const StageReport& stage) {
                                                        : ", and the lower panel is each exit's score on dev";
   if (!stage.rounds.empty()) {
     figure.read = fmt::format(
-        "The dark line is the training loss, smoothed, over the pale unsmoothed one; upright lines are where "
+        "The strong line is the training loss, smoothed, over the faint unsmoothed one; upright lines are "
+        "where "
         "a "
         "round takes heads and neurons away{}.",
         below);
     figure.look =
-        "Each round should throw the loss up and training bring it back; a loss that stays up says the "
-        "rounds come too fast.";
+        "Where a round learns features alone first, its loss has a low level and then a high one; each of "
+        "them "
+        "should come down within a round, and not pile up from round to round.";
   } else {
     figure.read =
-        fmt::format("The dark line is the training loss, smoothed, over the pale unsmoothed one{}{}.",
+        fmt::format("The strong line is the training loss, smoothed, over the faint unsmoothed one{}{}.",
                     stage.phases.size() > 1 ? "; upright lines are where a phase begins" : "", below);
     if (dev)
       figure.look =
