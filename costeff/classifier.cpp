@@ -18,7 +18,8 @@ Tensor logits_of(const Bert& model, const Batch& batch) {
 }  // namespace
 
 std::string resolve_model(const std::string& path) {
-  const std::string best = path + "/best", last = path + "/last";
+  std::string best = path + "/best";
+  std::string last = path + "/last";
   for (const std::string& folder : {best, last, path}) recover_folder(folder);
   if (is_model_folder(best)) return best;
   if (is_model_folder(last)) return last;

@@ -69,7 +69,9 @@ Json to_json(const PipelineSettings& p) {
 
 PipelineSettings pipeline_from_json(const Json& json, PipelineSettings base) {
   if (!json.is_object()) fail_usage("settings must be a JSON object");
-  for (const auto& [key, value] : json.items()) {
+  for (const auto& item : json.items()) {
+    const std::string& key = item.key();
+    const Json& value = item.value();
     const auto stage =
         std::find_if(std::begin(kStages), std::end(kStages), [&](Stage s) { return name_of(s) == key; });
     if (stage != std::end(kStages)) {

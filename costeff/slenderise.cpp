@@ -60,6 +60,7 @@ std::vector<std::vector<std::int64_t>> original_places(const std::vector<std::ve
 
 std::vector<std::int64_t> widths_of(const std::vector<std::vector<std::int64_t>>& kept) {
   std::vector<std::int64_t> widths;
+  widths.reserve(kept.size());
   for (const auto& layer : kept) widths.push_back(static_cast<std::int64_t>(layer.size()));
   return widths;
 }

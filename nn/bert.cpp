@@ -56,7 +56,7 @@ Bert::Exit Bert::make_exit(std::int64_t i) const {
   }
   std::optional<Linear> pooler;
   if (dense) pooler.emplace(*store_, (last ? "bert" : highway) + ".pooler.dense", width, hidden);
-  return {std::move(pooler),
+  return {pooler,
           Linear(*store_, last ? "classifier" : highway + ".classifier", dense ? hidden : width,
                  config_.num_labels()),
           "exit." + std::to_string(i)};

@@ -125,14 +125,14 @@ std::string without_nan(const std::string& content) {
 }
 
 Json parse_lenient(const std::string& content) {
-  const Json json = Json::parse(content, nullptr, false);
+  Json json = Json::parse(content, nullptr, false);
   return json.is_discarded() ? Json::parse(without_nan(content), nullptr, false) : json;
 }
 
 // The file's object; null if there is none, and if it is no JSON object `absent` says so.
 Json read_object(const std::string& path, const std::string& name, ReportData& data) {
   if (!exists(path)) return nullptr;
-  const Json json = parse_lenient(read_text(path));
+  Json json = parse_lenient(read_text(path));
   if (json.is_object()) return json;
   data.absent.push_back(fmt::format("{} is not a JSON object and was left out.", name));
   return nullptr;
