@@ -122,7 +122,7 @@ double average_exit(std::span<const std::int64_t> exits) {
   return sum / static_cast<double>(exits.size());
 }
 
-std::vector<double> sweep_thresholds(const ExitLogits& logits) {
+std::vector<double> early_entropies(const ExitLogits& logits) {
   check_threshold(0, logits.labels);
   const auto columns = static_cast<std::size_t>(logits.labels);
   std::vector<double> entropies;
@@ -133,6 +133,11 @@ std::vector<double> sweep_thresholds(const ExitLogits& logits) {
   }
   std::erase_if(entropies, [](double h) { return std::isnan(h); });
   std::sort(entropies.begin(), entropies.end());
+  return entropies;
+}
+
+std::vector<double> sweep_thresholds(const ExitLogits& logits) {
+  const std::vector<double> entropies = early_entropies(logits);
   std::vector<double> all = {0};
   for (const double share : {0.02, 0.1, 0.25, 0.5, 0.75, 1.0})
     all.push_back(four_digits(share * std::log(logits.labels)));

@@ -28,6 +28,9 @@ struct EarlyEvaluation {
 EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,
                                double threshold, const EvaluateOptions& options = {});
 
+// The entropies that occur at all exits but the last, ascending. Throws UsageError for a regression.
+std::vector<double> early_entropies(const ExitLogits& logits);
+
 // About a dozen thresholds from 0 to ln C, ascending, cut to four digits: shares of ln C, and quantiles of
 // the entropies of all exits but the last. Throws UsageError for a regression.
 std::vector<double> sweep_thresholds(const ExitLogits& logits);

@@ -1,7 +1,5 @@
 #include "costeff/results.h"
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 #include "costeff/classifier.h"
@@ -136,16 +134,19 @@ class Results {
       return evaluate_logits(choose_exits(logits, threshold).logits, task_, data_.held_out).score();
     };
     const double full = score(0);
+    const std::vector<double> entropies = early_entropies(logits);
+    constexpr std::size_t kCandidates = 100;
     double best = 0;
-    for (const double threshold : thresholds_to_try(logits, 100)) {
-      if (score(threshold) >= full - kLoss) best = threshold;
+    for (std::size_t q = 1; q <= kCandidates && !entropies.empty(); ++q) {
+      const double threshold = entropies[q * (entropies.size() - 1) / kCandidates];
+      if (threshold > best && score(threshold) >= full - kLoss) best = threshold;
     }
     return best;
   }
 
   Json sweep(const BertConfig& config, const ExitLogits& logits) const {
     Json points = Json::array();
-    for (const double threshold : thresholds_to_try(logits, 16))
+    for (const double threshold : sweep_thresholds(logits))
       points.push_back(operating_point(config, logits, threshold));
     return points;
   }
@@ -178,24 +179,6 @@ Json measure_results(const PipelineSettings& settings) {
   const std::int64_t threads = settings[Stage::finetune].threads;
   set_threads(static_cast<int>(threads > 0 ? threads : available_cores()));
   return Results(settings).measure();
-}
-
-std::vector<double> thresholds_to_try(const ExitLogits& logits, std::size_t count) {
-  std::vector<double> entropies;
-  const auto labels = static_cast<std::size_t>(logits.labels);
-  for (std::size_t i = 0; i + 1 < logits.exits.size(); ++i) {
-    const std::span<const double> all(logits.exits[i]);
-    for (std::size_t at = 0; at < all.size(); at += labels)
-      entropies.push_back(entropy(all.subspan(at, labels)));
-  }
-  std::sort(entropies.begin(), entropies.end());
-  std::vector<double> thresholds = {0};
-  for (std::size_t q = 1; q < count && !entropies.empty(); ++q) {
-    thresholds.push_back(entropies[q * (entropies.size() - 1) / count]);
-  }
-  thresholds.push_back(std::log(static_cast<double>(labels)));
-  thresholds.erase(std::unique(thresholds.begin(), thresholds.end()), thresholds.end());
-  return thresholds;
 }
 
 }  // namespace costeff

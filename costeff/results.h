@@ -25,7 +25,4 @@ namespace costeff {
 // is no such model.
 Json measure_results(const PipelineSettings& settings);
 
-// Thresholds worth looking at: 0, quantiles of the entropies that occur, and ln C. Ascending, no two alike.
-std::vector<double> thresholds_to_try(const ExitLogits& logits, std::size_t count);
-
 }  // namespace costeff
