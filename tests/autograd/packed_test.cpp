@@ -34,7 +34,7 @@ std::vector<std::int64_t> places() {
 }
 
 Tensor pad(const Tensor& packed, double filler) {
-  const Tensor padded = Tensor::full(packed.shape().with_front(kPadded), filler, packed.dtype());
+  Tensor padded = Tensor::full(packed.shape().with_front(kPadded), filler, packed.dtype());
   const std::vector<std::int64_t> rows = places();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto from = static_cast<std::int64_t>(i);

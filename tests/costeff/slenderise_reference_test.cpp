@@ -24,7 +24,9 @@ double error(std::span<const double> found, const Tensor& expected) {
 TEST_P(SlenderiseReference, ScoresKeptAndLogitsOfTwoRounds) {
   const auto folder = reference_folder();
   COSTEFF_SKIP_WITHOUT(folder);
-  const auto [dtype, fidelity, tolerance] = GetParam();
+  const DType dtype = GetParam().dtype;
+  const Fidelity fidelity = GetParam().fidelity;
+  const double tolerance = GetParam().tolerance;
   const SafetensorsFile file((*folder / "slenderise.safetensors").string());
   const nlohmann::json keep = metadata(file, "keep");
   const nlohmann::json rounds = metadata(file, "rounds");

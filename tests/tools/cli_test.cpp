@@ -13,6 +13,11 @@ using ::testing::HasSubstr;
 
 const std::vector<std::pair<std::string, std::vector<std::string>>> kGroups = {
     {"finetune", {"Model and data:", "Run:", "Training:", "--lr X (=", "--epochs N (=3)"}},
+    {"run", {"Model and data:", "Sizes and rounds:", "Distillation:", "--recipe R (=quick)", "--set LIST"}},
+    {"assist", {"--teacher DIR", "Distillation:", "Exits", "--two-stage", "--lr X (=", "--epochs N (=3)"}},
+    {"slenderise", {"--teacher DIR", "Sizes and rounds:", "--heads N", "--importance I (=auto)"}},
+    {"recover", {"--teacher DIR", "Distillation:", "--feature-epochs X", "--epochs N (=9)"}},
+    {"report", {"--out FILE"}},
     {"eval", {"Model and data:", "Computing:", "Output:", "--batch N (=32)", "--split NAME (=dev)"}},
     {"predict", {"Model:", "Computing:", "--batch N (=32)"}},
     {"tokenize", {"Options:", "--max-length N (=no limit)"}},
