@@ -93,8 +93,8 @@ std::vector<double> piece_weights(const EncodedDataset& train, std::int64_t voca
 }  // namespace
 
 Classifier load_student(Stage stage, const Settings& s, const Task& task, const EncodedDataset& sample,
-                        LoadReport* report) {
-  LoadOptions options{.labels = class_names(task), .seed = s.seed};
+                        LoadReport* report, DType dtype) {
+  LoadOptions options{.dtype = dtype, .labels = class_names(task), .seed = s.seed};
   if (stage == Stage::finetune) {
     options.own_exits = false;
     return load_classifier(s.model, options, report);
@@ -128,7 +128,8 @@ std::unique_ptr<Teacher> load_teacher(const Settings& s, const Task& task, const
     fail("the teacher {} and the model {} have different vocabularies", folder, student.folder);
   }
   LoadReport report;
-  auto teacher = load_bert(folder, {.labels = names}, &report);
+  const DType dtype = student.model->parameters().dtype();
+  auto teacher = load_bert(folder, {.dtype = dtype, .labels = names}, &report);
   if (!report.initialised.empty()) {
     fail("the teacher {} lacks {}: it is not fine-tuned (costeff finetune makes a teacher)", folder,
          report.initialised.front());

@@ -15,8 +15,8 @@ namespace costeff {
 // The model that a stage begins with; where it gets exits whose pooling is "auto", `sample` decides. Throws
 // Error and UsageError naming what does not fit.
 Classifier load_student(Stage stage, const Settings& settings, const Task& task, const EncodedDataset& sample,
-                        LoadReport* report);
-// The teacher of a stage. Throws Error when its vocabulary or its classes are not the task's and the
+                        LoadReport* report, DType dtype = DType::f32);
+// The teacher of a stage, of the student's dtype. Throws Error when its vocabulary or its classes are not the task's and the
 // student's, or when it has no trained classifier.
 std::unique_ptr<Teacher> load_teacher(const Settings& settings, const Task& task, const Classifier& student);
 

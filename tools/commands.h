@@ -25,4 +25,10 @@ int run_cost(const Invocation& invocation);
 int run_report(const Invocation& invocation);
 int run_devices(const Invocation& invocation);
 
+int run_audit(const Invocation& invocation);  // one of these
+int run_audit_gradients(const Invocation& invocation);
+int run_audit_importance(const Invocation& invocation);
+int run_audit_path(const Invocation& invocation);
+int run_audit_run(const Invocation& invocation);
+
 }  // namespace costeff
