@@ -39,7 +39,10 @@ void scale_backward(const Record& r, Backward& b) {
 const Op kScale("scale", "y = factor x", scale_backward);
 
 // dx = factor dy, though y = x
-const Op kGradientRescale("gradient_rescale", "y = x, dx = factor dy", scale_backward);
+void gradient_rescale_backward(const Record& r, Backward& b) {
+  pass_scaled(b, 0, b.rescale() ? r.attribute(0) : 1);
+}
+const Op kGradientRescale("gradient_rescale", "y = x, dx = factor dy", gradient_rescale_backward);
 
 // dx = dy in every element, over n for the mean
 void spread_backward(const Record& r, Backward& b) {

@@ -15,11 +15,11 @@ void require_indices(const Op& op, const Tensor& index, std::int64_t rows) {
 // dtable[ids[i]] += dy[i]: only the rows that were read get a gradient
 void embedding_backward(const Record& r, Backward& b) {
   const Tensor& ids = r.saved(0);
-  const Slot table = b.row_slot(0, ids);
+  const TableSlot table = b.row_slot(0, ids);
   if (!table) return;
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.scatter_add_rows(ids.numel(), b.dy().shape().cols(), b.dy().data<T>(), ids.data<std::int32_t>(),
-                       table.data<T>());
+    k.scatter_add_rows(ids.numel(), b.dy().shape().cols(), b.dy().data<T>(), table.rows.data<std::int32_t>(),
+                       table.tensor.data<T>());
   });
 }
 const Op kEmbedding("embedding", "y[i] = table[ids[i]]", embedding_backward);

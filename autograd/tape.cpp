@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/lane_store.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 
@@ -132,40 +133,9 @@ Gradients Tape::backward(const Variable& root, const BackwardOptions& options) {
 
 Gradients Tape::backward(std::span<const Root> roots, const BackwardOptions& options) {
   Gradients gradients;
-  gradients.by_node_.resize(nodes_.size());
-  Backward step(*this, gradients, options);
-  for (const Root& root : roots) {
-    if (root.variable.tape() != this) fail("backward: a root is not on this tape");
-    if (!node(root.variable.node()).requires_gradient) {
-      fail("backward: the root at '{}' depends on nothing that wants a gradient",
-           path(node(root.variable.node()).path));
-    }
-    Tensor seed = root.cotangent.defined() ? root.cotangent
-                                           : Tensor::full(root.variable.shape(), 1, root.variable.dtype(),
-                                                          root.variable.value().device());
-    if (!(seed.shape() == root.variable.shape()) || seed.dtype() != root.variable.dtype()) {
-      fail("backward: a cotangent {} for a root {}", describe(seed), describe(root.variable.value()));
-    }
-    step.dy_ = seed;
-    const Slot slot = step.slot_of(root.variable.node());
-    dispatch(seed.dtype(), [&](auto element) {
-      using T = decltype(element);
-      kernels<T>(seed.device()).scale(seed.numel(), T(1), seed.data<T>(), slot.beta<T>(), slot.data<T>());
-    });
-  }
-  for (std::size_t i = records_.size(); i-- > 0;) {
-    const Record& r = records_[i];
-    const auto output = static_cast<std::size_t>(r.output);
-    if (!nodes_[output].requires_gradient || !gradients.by_node_[output].defined()) continue;
-    step.record_ = &r;
-    step.dy_ = gradients.by_node_[output];
-    if (check_finite) require_finite(r, step.dy_, "gradient of the output");
-    for (const Hook& hook : backward_hooks_) hook(*this, r, step.dy_);
-    r.op->backward(r, step);
-    if (check_finite) require_finite_inputs(r, gradients);
-    if (!options.retain_all) gradients.by_node_[output] = Tensor();
-  }
-  step.dy_ = Tensor();
+  Backward pass(*this, gradients, options);
+  for (const Root& root : roots) pass.begin(root);
+  for (std::size_t i = records_.size(); i-- > 0;) pass.walk(records_[i]);
   return gradients;
 }
 
@@ -228,6 +198,45 @@ Scope::~Scope() {
   tape_->tags_ = previous_tags_;
 }
 
+Backward::Backward(Tape& tape, Gradients& gradients, const BackwardOptions& options)
+    : tape_(tape), gradients_(gradients), options_(options) {
+  gradients_.by_node_.resize(tape_.nodes_.size());
+}
+
+void Backward::begin(const Root& root) {
+  const Tensor& value = root.variable.value();
+  if (root.variable.tape() != &tape_) fail("backward: a root is not on this tape");
+  if (!tape_.node(root.variable.node()).requires_gradient) {
+    fail("backward: the root at '{}' depends on nothing that wants a gradient",
+         tape_.path(tape_.node(root.variable.node()).path));
+  }
+  dy_ = root.cotangent.defined() ? root.cotangent
+                                 : Tensor::full(value.shape(), 1, value.dtype(), value.device());
+  if (!(dy_.shape() == value.shape()) || dy_.dtype() != value.dtype()) {
+    fail("backward: a cotangent {} for a root {}", describe(dy_), describe(value));
+  }
+  const Slot slot = slot_of(root.variable.node());
+  dispatch(dy_.dtype(), [&](auto element) {
+    using T = decltype(element);
+    kernels<T>(dy_.device()).scale(dy_.numel(), T(1), dy_.data<T>(), slot.beta<T>(), slot.data<T>());
+  });
+}
+
+void Backward::walk(const Record& r) {
+  Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(r.output)];
+  if (!tape_.node(r.output).requires_gradient || !adjoint.defined()) return;
+  record_ = &r;
+  dy_ = adjoint;
+  if (tape_.check_finite) tape_.require_finite(r, dy_, "gradient of the output");
+  if (lanes_ == nullptr) {
+    for (const Hook& hook : tape_.backward_hooks_) hook(tape_, r, dy_);
+  }
+  r.op->backward(r, *this);
+  if (tape_.check_finite) tape_.require_finite_inputs(r, gradients_);
+  if (!options_.retain_all) adjoint = Tensor();
+  dy_ = Tensor();
+}
+
 bool Backward::wants(std::size_t input) const {
   const NodeId id = record_->inputs[input];
   return id != kNoNode && tape_.node(id).requires_gradient;
@@ -258,6 +267,10 @@ Slot Backward::slot_of(NodeId id) {
   }
   Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(id)];
   if (adjoint.defined()) return {adjoint, true};
+  if (lanes_ != nullptr && n.parameter != nullptr) {
+    adjoint = lanes_->row(id, lane_, dy_.device());
+    return {adjoint, false};
+  }
   if (p == nullptr) {
     adjoint = Tensor::empty(n.shape, n.dtype, dy_.device());
     return {adjoint, false};
@@ -268,11 +281,16 @@ Slot Backward::slot_of(NodeId id) {
   return {adjoint, accumulate};
 }
 
-Slot Backward::row_slot(std::size_t input, const Tensor& rows) {
+TableSlot Backward::row_slot(std::size_t input, const Tensor& rows) {
   if (!wants(input)) return {};
   const NodeId id = record_->inputs[input];
   const Node& n = tape_.node(id);
   Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(id)];
+  if (lanes_ != nullptr && n.parameter != nullptr) {
+    TableSlot slot = lanes_->table(id, lane_, rows, !adjoint.defined());
+    adjoint = slot.tensor;
+    return slot;
+  }
   Parameter* p = options_.into_parameters ? n.parameter : nullptr;
   if (!adjoint.defined()) {
     if (p == nullptr) {
@@ -289,7 +307,7 @@ Slot Backward::row_slot(std::size_t input, const Tensor& rows) {
     }
   }
   if (p != nullptr && p->by_rows) p->touched.add(rows.data<std::int32_t>(), rows.numel());
-  return {adjoint, true};
+  return {adjoint, rows};
 }
 
 void accumulate(const Tape& tape, const Gradients& gradients) {

@@ -22,6 +22,9 @@ namespace costeff {
 
 class Tape;
 class Backward;
+class LaneStore;
+struct Lane;
+struct LaneGradients;
 struct Record;
 
 using NodeId = std::int32_t;  // a value on the tape
@@ -120,8 +123,9 @@ class Gradients {
   Tensor of(NodeId node) const;
 
  private:
-  friend class Tape;
   friend class Backward;
+  friend void backward_lanes(Tape& tape, std::span<const Lane> lanes,
+                             const std::function<void(const LaneGradients& gradients)>& fold);
   CachedVector<Tensor> by_node_;
 };
 
@@ -233,6 +237,15 @@ struct Slot {
   }
 };
 
+// The same for a table of which only some rows get a gradient, always to be added to: that of the i-th row
+// that was asked for belongs to row rows[i] of the tensor.
+struct TableSlot {
+  Tensor tensor;
+  Tensor rows;  // i32
+
+  explicit operator bool() const { return tensor.defined(); }
+};
+
 // What a backward rule sees: the gradient of its output, and a slot for each input that wants a gradient.
 class Backward {
  public:
@@ -241,17 +254,24 @@ class Backward {
   // The slot of an input; empty when it wants none. To be asked for once per call of the rule, and then
   // written to.
   Slot slot(std::size_t input);
-  // For a table of which only `rows` get a gradient: the tensor is zero elsewhere and always to be added to.
-  Slot row_slot(std::size_t input, const Tensor& rows);
+  TableSlot row_slot(std::size_t input, const Tensor& rows);
+  // Whether gradient_rescale records act in this pass.
+  bool rescale() const { return rescale_; }
 
  private:
   friend class Tape;
-  Backward(Tape& tape, Gradients& gradients, const BackwardOptions& options)
-      : tape_(tape), gradients_(gradients), options_(options) {}
+  friend void backward_lanes(Tape& tape, std::span<const Lane> lanes,
+                             const std::function<void(const LaneGradients& gradients)>& fold);
+  Backward(Tape& tape, Gradients& gradients, const BackwardOptions& options);
+  void begin(const Root& root);     // puts its cotangent in place
+  void walk(const Record& record);  // runs the rule, where the record's output has a gradient
   Slot slot_of(NodeId node);
   Tape& tape_;
   Gradients& gradients_;
   const BackwardOptions& options_;
+  LaneStore* lanes_ = nullptr;  // of a pass beside others: holds its gradients of parameters
+  std::size_t lane_ = 0;
+  bool rescale_ = true;
   const Record* record_ = nullptr;
   Tensor dy_;
 };
