@@ -101,7 +101,7 @@ void backward_lanes(Tape& tape, std::span<const Lane> lanes,
     pass.lanes_ = &store;
     pass.lane_ = lane;
     pass.rescale_ = lanes[lane].rescale;
-    pass.begin(lanes[lane].root);
+    if (lanes[lane].root.variable.tape() != nullptr) pass.begin(lanes[lane].root);
   }
   for (std::size_t i = tape.records().size(); i-- > 0;) {
     const Record& record = tape.records()[i];

@@ -14,7 +14,7 @@
 namespace costeff {
 
 struct Lane {
-  Root root;
+  Root root;            // of no tape: the lane reaches nothing
   bool rescale = true;  // false: gradient_rescale records pass gradients on as they are
 };
 

@@ -138,7 +138,7 @@ double gradient_norm(const ParameterStore& store) {
     using T = decltype(element);
     const auto add = [&](const Parameter& p, const T* gradient, std::int64_t n) {
       double squares = 0;
-      kernels<T>(p.value.device()).sum_of_squares(n, gradient, &squares);
+      kernels<T>(p.value.device()).dot(n, gradient, gradient, &squares);
       total += squares;
     };
     for (const Parameter* p : store.parameters()) {

@@ -114,7 +114,7 @@ struct Kernels {
 
   // ---- reductions and losses; scalars are written to `out[1]`
   void (*sum)(std::int64_t n, const T* x, T* out);
-  void (*sum_of_squares)(std::int64_t n, const T* x, double* out);
+  void (*dot)(std::int64_t n, const T* x, const T* y, double* out);
   Range (*range)(std::int64_t n, const T* x);
   // -mean over rows of sum_c target[r, c] log_p[r, c]; where the target is 0, a log_p of -inf counts 0
   void (*cross_entropy)(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T* out);

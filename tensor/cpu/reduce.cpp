@@ -18,11 +18,11 @@ void sum(std::int64_t n, const T* x, T* out) {
 }
 
 template <class T>
-void sum_of_squares(std::int64_t n, const T* x, double* out) {
+void dot(std::int64_t n, const T* x, const T* y, double* out) {
   *out = ordered_sum(n, n, [=](std::int64_t begin, std::int64_t end) {
     double s = 0;
 #pragma omp simd reduction(+ : s)
-    for (std::int64_t i = begin; i < end; ++i) s += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    for (std::int64_t i = begin; i < end; ++i) s += static_cast<double>(x[i]) * static_cast<double>(y[i]);
     return s;
   });
 }
@@ -65,7 +65,7 @@ Range range(std::int64_t n, const T* x) {
 template <class T>
 void fill_reduce(Kernels<T>& k) {
   k.sum = sum<T>;
-  k.sum_of_squares = sum_of_squares<T>;
+  k.dot = dot<T>;
   k.range = range<T>;
 }
 template void fill_reduce(Kernels<float>& k);

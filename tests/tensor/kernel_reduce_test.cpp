@@ -13,19 +13,22 @@ TYPED_TEST(KernelReduce, SumsMatchPlainLoops) {
   for_each_isa<T>([](const Kernels<T>& k) {
     for (const std::int64_t n : {1, 5, 63, 1000, 100003}) {
       const auto a = random_values<T>(n, 41), b = random_values<T>(n, 42);
-      long double sum = 0, squares = 0, error = 0;
+      long double sum = 0, squares = 0, product = 0, error = 0;
       for (std::size_t i = 0; i < a.size(); ++i) {
         const long double x = static_cast<long double>(a[i]), d = x - static_cast<long double>(b[i]);
         sum += x;
         squares += x * x;
+        product += x * static_cast<long double>(b[i]);
         error += d * d / static_cast<long double>(n);
       }
       T out = 0;
       double wide = 0;
       k.sum(n, a.data(), &out);
       expect_close<T>({out}, {static_cast<double>(sum)}, tolerance<T>(1e-6, 1e-11), "sum");
-      k.sum_of_squares(n, a.data(), &wide);
-      expect_close<double>({wide}, {static_cast<double>(squares)}, 1e-13, "sum_of_squares");
+      k.dot(n, a.data(), a.data(), &wide);
+      expect_close<double>({wide}, {static_cast<double>(squares)}, 1e-13, "dot with itself");
+      k.dot(n, a.data(), b.data(), &wide);
+      EXPECT_NEAR(wide, static_cast<double>(product), 1e-13 * static_cast<double>(squares)) << "dot";
       k.squared_error(1, n, nullptr, static_cast<T>(1.0L / static_cast<long double>(n)), a.data(), b.data(),
                       &out);
       expect_close<T>({out}, {static_cast<double>(error)}, tolerance<T>(1e-6, 1e-13), "squared_error");
@@ -65,10 +68,10 @@ TYPED_TEST(KernelReduce, SquaredErrorWeighsRows) {
   });
 }
 
-TYPED_TEST(KernelReduce, SumOfSquaresDoesNotOverflow) {
+TYPED_TEST(KernelReduce, DotDoesNotOverflow) {
   const std::vector<TypeParam> x(7, static_cast<TypeParam>(1e30));
   double out = 0;
-  kernels<TypeParam>(kCpu).sum_of_squares(7, x.data(), &out);
+  kernels<TypeParam>(kCpu).dot(7, x.data(), x.data(), &out);
   EXPECT_NEAR(out / 7e60, 1, 1e-6);
 }
 

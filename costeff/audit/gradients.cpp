@@ -1,0 +1,332 @@
+#include "costeff/audit/gradients.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "autograd/lanes.h"
+#include "costeff/audit/moments.h"
+#include "costeff/classifier.h"
+#include "tensor/backend.h"
+#include "tensor/error.h"
+
+namespace costeff::audit {
+namespace {
+
+using Norms = std::array<double, 2>;  // by Variant
+
+double dot(const Tensor& x, const Tensor& y) {
+  double result = 0;
+  dispatch(x.dtype(), [&](auto element) {
+    using T = decltype(element);
+    kernels<T>(x.device()).dot(x.numel(), x.data<T>(), y.data<T>(), &result);
+  });
+  return result;
+}
+
+// y += alpha x
+void add_scaled(double alpha, const Tensor& x, const Tensor& y) {
+  dispatch(x.dtype(), [&](auto element) {
+    using T = decltype(element);
+    kernels<T>(x.device()).scale(x.numel(), static_cast<T>(alpha), x.data<T>(), T(1), y.data<T>());
+  });
+}
+
+// The lanes of a walk: terms 0..R-1 and the whole loss, plain; then the same, equalised.
+class LaneOrder {
+ public:
+  explicit LaneOrder(std::size_t roots) : roots_(roots) {}
+  std::size_t of(Variant v, std::size_t root) const { return v * (roots_ + 1) + root; }
+  std::size_t joint(Variant v) const { return of(v, roots_); }
+
+ private:
+  std::size_t roots_;
+};
+
+class GradientAuditor {
+ public:
+  GradientAuditor(const Bert& model, const AuditedLoss& loss, const GradientSettings& settings);
+  void warm_up(const Batch& batch);
+  void add(const Batch& batch);
+  GradientAudit result() &&;
+
+ private:
+  // The whole loss alone, both ways.
+  static std::array<Lane, 2> joint_lanes(const Variable& loss) {
+    return {Lane{{loss, {}}, false}, Lane{{loss, {}}, true}};
+  }
+  Variable record(Tape& tape, const Batch& batch) const;
+  Norms norms(Tape& tape, const Variable& loss) const;
+  void adopt(std::span<const LossRoot> found);
+  void fold(const LaneGradients& g, const LaneOrder& order, const Norms& clip);
+  void fold_pairs(const LaneGradients& g, const LaneOrder& order, GroupSums& sums) const;
+  void fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
+                   GroupSums::Sums& sums) const;
+  GroupSums& group(const Parameter& p);
+  Norms clip_of(const Norms& norm) const;
+
+  const Bert& model_;
+  const AuditedLoss& loss_;
+  const GradientSettings& settings_;
+  std::array<Moments, 2> moments_;
+  std::map<Group, GroupSums> groups_;
+  GradientAudit audit_;
+};
+
+GradientAuditor::GradientAuditor(const Bert& model, const AuditedLoss& loss, const GradientSettings& settings)
+    : model_(model),
+      loss_(loss),
+      settings_(settings),
+      moments_{Moments(model.parameters(), settings.adam), Moments(model.parameters(), settings.adam)} {
+  audit_.layers = model.config().layers();
+  audit_.dtype = model.parameters().dtype();
+  audit_.learning_rate = settings.learning_rate;
+  audit_.weight_decay = settings.adam.weight_decay;
+  audit_.has_moments = {true, true};
+  if (settings.checkpoint.empty()) return;
+  moments_[settings.checkpoint_of].read(settings.checkpoint, settings.checkpoint_steps);
+  audit_.has_moments[settings.checkpoint_of == plain ? equalised : plain] = false;
+}
+
+Variable GradientAuditor::record(Tape& tape, const Batch& batch) const {
+  Forward forward(tape);
+  return loss_(forward, batch, token_batch(batch));
+}
+
+Norms GradientAuditor::norms(Tape& tape, const Variable& loss) const {
+  Norms squares = {};
+  backward_lanes(tape, joint_lanes(loss), [&](const LaneGradients& g) {
+    for (const Variant v : kVariants) {
+      const Tensor x = g.values.slice(v, v + 1);
+      squares[v] += dot(x, x);
+    }
+  });
+  return {std::sqrt(squares[plain]), std::sqrt(squares[equalised])};
+}
+
+Norms GradientAuditor::clip_of(const Norms& norm) const {
+  return {clip_scale(norm[plain], settings_.max_norm), clip_scale(norm[equalised], settings_.max_norm)};
+}
+
+void GradientAuditor::warm_up(const Batch& batch) {
+  Tape tape;
+  const Variable loss = record(tape, batch);
+  const Norms clip = clip_of(norms(tape, loss));
+  for (Moments& m : moments_) m.begin();
+  backward_lanes(tape, joint_lanes(loss), [&](const LaneGradients& g) {
+    for (const Variant v : kVariants) {
+      if (g.reached[v] != 0) moments_[v].add(g, v, clip[v]);
+    }
+  });
+}
+
+// The terms of the first batch's loss; every other batch must have the same.
+void GradientAuditor::adopt(std::span<const LossRoot> found) {
+  std::vector<AuditedRoot> roots;
+  roots.reserve(found.size());
+  for (const LossRoot& root : found) {
+    const Tape& tape = *root.variable.tape();
+    roots.push_back({root.name(), root.kind, root.place, root.coefficient,
+                     tape.node(root.variable.node()).requires_gradient});
+  }
+  if (audit_.roots.empty()) {
+    audit_.roots = std::move(roots);
+    return;
+  }
+  const bool same = std::equal(roots.begin(), roots.end(), audit_.roots.begin(), audit_.roots.end(),
+                               [](const AuditedRoot& a, const AuditedRoot& b) {
+                                 return a.name == b.name && a.coefficient == b.coefficient;
+                               });
+  if (!same) fail("audit: the loss of one batch has other terms than that of another");
+}
+
+void GradientAuditor::add(const Batch& batch) {
+  Tape tape;
+  const Variable loss = record(tape, batch);
+  const std::vector<LossRoot> roots = loss_roots(tape, loss);
+  adopt(roots);
+  const Norms norm = norms(tape, loss);
+  const Norms clip = clip_of(norm);
+  for (const Variant v : kVariants) {
+    audit_.norm[v] += norm[v] * norm[v];
+    audit_.clip[v] += clip[v];
+  }
+  ++audit_.batches;
+  // A term that nothing trained stands behind has no lane to run: the whole loss stands in, and is not
+  // counted.
+  std::vector<Lane> lanes;
+  lanes.reserve(2 * (roots.size() + 1));
+  for (const Variant v : kVariants) {
+    for (std::size_t j = 0; j < roots.size(); ++j) {
+      const LossRoot& root = roots[j];
+      const Tensor coefficient = Tensor::full(root.variable.shape(), root.coefficient, root.variable.dtype());
+      lanes.push_back(
+          {audit_.roots[j].differentiable ? Root{root.variable, coefficient} : Root{}, v == equalised});
+    }
+    lanes.push_back({{loss, {}}, v == equalised});
+  }
+  const LaneOrder order(roots.size());
+  backward_lanes(tape, lanes, [&](const LaneGradients& g) { fold(g, order, clip); });
+}
+
+GroupSums& GradientAuditor::group(const Parameter& p) {
+  const Group id = group_of(p.name, audit_.layers);
+  const auto [at, added] = groups_.try_emplace(id);
+  GroupSums& sums = at->second;
+  if (added) {
+    const std::size_t roots = audit_.roots.size();
+    sums.group = id;
+    sums.crossed.assign(roots, 0.0);
+    sums.gram.assign(roots * roots, 0.0);
+    for (GroupSums::Sums& s : sums.of) {
+      s.square.assign(roots, 0.0);
+      s.joint_with.assign(roots, 0.0);
+      s.update_with.assign(roots, 0.0);
+    }
+  }
+  return sums;
+}
+
+void GradientAuditor::fold(const LaneGradients& g, const LaneOrder& order, const Norms& clip) {
+  GroupSums& sums = group(g.parameter);
+  const Tensor weights = g.weights();
+  const double square = dot(weights, weights);
+  sums.parameters += g.values.shape()[1];
+  sums.weights += square;
+  if (decays(g.parameter.name)) sums.decayed += square;
+  const std::size_t roots = audit_.roots.size();
+  const auto lane = [&](std::size_t l) {
+    return g.values.slice(static_cast<std::int64_t>(l), static_cast<std::int64_t>(l) + 1);
+  };
+  for (const Variant v : kVariants) {
+    GroupSums::Sums& s = sums.of[v];
+    const Tensor joint = lane(order.joint(v));
+    const double joint_square = dot(joint, joint);
+    s.joint += joint_square;
+    s.clipped += clip[v] * clip[v] * joint_square;
+    Tensor gap = Tensor::empty(joint.shape(), joint.dtype());
+    gap.copy_from(joint);
+    for (std::size_t j = 0; j < roots; ++j) {
+      if (g.reached[order.of(v, j)] == 0) continue;
+      const Tensor own = lane(order.of(v, j));
+      s.square[j] += dot(own, own);
+      s.joint_with[j] += dot(own, joint);
+      if (v == equalised && g.reached[order.of(plain, j)] != 0)
+        sums.crossed[j] += dot(own, lane(order.of(plain, j)));
+      add_scaled(-1, own, gap);
+    }
+    s.gap += dot(gap, gap);
+    if (audit_.has_moments[v]) fold_update(g, order, v, clip[v], s);
+  }
+  fold_pairs(g, order, sums);
+}
+
+// Inner products of the terms' plain gradients, pair by pair: one matrix product over all that reached.
+void GradientAuditor::fold_pairs(const LaneGradients& g, const LaneOrder& order, GroupSums& sums) const {
+  constexpr std::int64_t kPiece = 4096;  // elements summed up in the gradients' own precision
+  const std::size_t roots = audit_.roots.size();
+  std::vector<std::size_t> here;
+  for (std::size_t j = 0; j < roots; ++j) {
+    if (g.reached[order.of(plain, j)] != 0) here.push_back(j);
+  }
+  const auto rows = static_cast<std::int64_t>(here.size());
+  if (rows == 0) return;
+  const std::int64_t n = g.values.shape()[1];
+  dispatch(g.values.dtype(), [&](auto element) {
+    using T = decltype(element);
+    const Kernels<T>& k = kernels<T>(g.values.device());
+    const Tensor piece = Tensor::empty({rows, kPiece}, g.values.dtype());
+    const Tensor products = Tensor::empty({rows, rows}, g.values.dtype());
+    for (std::int64_t begin = 0; begin < n; begin += kPiece) {
+      const std::int64_t width = std::min(kPiece, n - begin);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const auto lane = static_cast<std::int64_t>(order.of(plain, here[static_cast<std::size_t>(r)]));
+        std::copy_n(g.values.data<T>() + lane * n + begin, width, piece.data<T>() + r * width);
+      }
+      k.gemm(false, true, rows, rows, width, T(1), piece.data<T>(), width, piece.data<T>(), width, T(0),
+             products.data<T>(), rows);
+      for (std::size_t a = 0; a < here.size(); ++a) {
+        for (std::size_t b = 0; b < here.size(); ++b) {
+          sums.gram[here[a] * roots + here[b]] +=
+              static_cast<double>(products.data<T>()[a * here.size() + b]);
+        }
+      }
+    }
+  });
+}
+
+void GradientAuditor::fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
+                                  GroupSums::Sums& sums) const {
+  if (g.reached[order.joint(v)] == 0) return;
+  const Moments::Next next = moments_[v].next(g, order.joint(v), clip);
+  const std::int64_t n = g.values.shape()[1];
+  const double* history = next.history.data<const double>();
+  const double* gain = next.gain.data<const double>();
+  dispatch(g.values.dtype(), [&](auto element) {
+    using T = decltype(element);
+    const T* values = g.values.data<T>();
+    const T* joint = values + static_cast<std::int64_t>(order.joint(v)) * n;
+    // <u_j, u> = sum_i g_j[i] (gain[i] u[i])
+    const Tensor weighted = Tensor::empty({n}, g.values.dtype());
+    T* w = weighted.data<T>();
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double u = history[i] + gain[i] * static_cast<double>(joint[i]);
+      sums.update += u * u;
+      sums.history_with += history[i] * u;
+      w[i] = static_cast<T>(gain[i] * u);
+    }
+    for (std::size_t j = 0; j < sums.update_with.size(); ++j) {
+      if (g.reached[order.of(v, j)] == 0) continue;
+      double product = 0;
+      kernels<T>(g.values.device())
+          .dot(n, values + static_cast<std::int64_t>(order.of(v, j)) * n, w, &product);
+      sums.update_with[j] += product;
+    }
+  });
+  sums.near_epsilon += static_cast<double>(next.near_epsilon);
+  sums.elements += static_cast<double>(n);
+}
+
+GradientAudit GradientAuditor::result() && {
+  for (const Variant v : kVariants) {
+    audit_.norm[v] = std::sqrt(audit_.norm[v] / static_cast<double>(audit_.batches));
+    audit_.clip[v] /= static_cast<double>(audit_.batches);
+    audit_.steps[v] = moments_[v].steps();
+  }
+  audit_.groups.reserve(groups_.size());
+  for (auto& [id, sums] : groups_) {
+    const auto batches = static_cast<double>(audit_.batches);
+    sums.parameters /= audit_.batches;
+    sums.weights /= batches;
+    sums.decayed /= batches;
+    audit_.groups.push_back(std::move(sums));
+  }
+  return std::move(audit_);
+}
+
+}  // namespace
+
+GradientAudit audit_gradients(const Bert& model, std::span<const Batch> batches, std::span<const Batch> warm,
+                              const AuditedLoss& loss, const GradientSettings& settings) {
+  if (batches.empty()) fail("audit: no batch was given");
+  GradientAuditor auditor(model, loss, settings);
+  const auto total = static_cast<std::int64_t>(batches.size() + warm.size());
+  std::int64_t done = 0;
+  const auto next = [&] {
+    if (settings.stop != nullptr && settings.stop->load()) fail("audit: interrupted");
+    if (settings.progress) settings.progress(done, total);
+    ++done;
+  };
+  for (const Batch& batch : warm) {
+    next();
+    auditor.warm_up(batch);
+  }
+  for (const Batch& batch : batches) {
+    next();
+    auditor.add(batch);
+  }
+  if (settings.progress) settings.progress(total, total);
+  return std::move(auditor).result();
+}
+
+}  // namespace costeff::audit
