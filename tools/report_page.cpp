@@ -5,26 +5,13 @@
 #include <algorithm>
 #include <functional>
 
+#include "tools/html_page.h"
 #include "tools/progress.h"
-#include "tools/report_style.h"
 #include "tools/report_text.h"
 #include "tools/svg.h"
 
 namespace costeff {
 namespace {
-
-std::string style_sheet() {
-  std::string light = "--ground:#f4f6f8;";
-  std::string dark = "--ground:#11161c;";
-  for (const Ink& ink : kInks) {
-    light += fmt::format("--{}:{};", ink.name, ink.light);
-    dark += fmt::format("--{}:{};", ink.name, ink.dark);
-  }
-  return fmt::format(
-      "<style>\n:root{{color-scheme:light dark;{}}}\n@media "
-      "(prefers-color-scheme:dark){{:root{{{}}}}}{}</style>\n",
-      light, dark, kReportStyle);
-}
 
 std::string joined(const std::vector<std::string>& items, const char* between) {
   return fmt::format("{}", fmt::join(items, between));
@@ -255,24 +242,11 @@ std::string report_page(const ReportData& data, const std::vector<FigureGroup>& 
   const std::string head = headline(data);
   const std::string kicker = data.task.empty() ? "COST-EFF" : fmt::format("COST-EFF on {}", data.task);
   const std::string line = facts(data);
-  std::string out = fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-      "'unsafe-inline'\">\n"
-      "<title>{}</title>\n{}</head>\n<body>\n<header>\n<p "
-      "class=\"kicker\">{}</p>\n<h1>{}</h1>\n{}{}</header>\n<main>\n",
-      escape_markup(fmt::format("{}: {}", kicker, head)), style_sheet(), escape_markup(kicker),
-      escape_markup(head),
-      line.empty() ? "" : fmt::format("<p class=\"facts\">{}</p>\n", escape_markup(line)), notes(data));
-  out += model_table(data);
-  for (std::size_t i = 0; i < groups.size(); ++i) out += group_section(groups[i], i + 1);
-  out += settings_section(data);
-  out += reproduce_section(data);
-  return out +
-         "</main>\n<footer>costeff report made this page; it holds all it needs, and loads "
-         "nothing.</footer>\n"
-         "</body>\n</html>\n";
+  std::string body = model_table(data);
+  for (std::size_t i = 0; i < groups.size(); ++i) body += group_section(groups[i], i + 1);
+  body += settings_section(data);
+  body += reproduce_section(data);
+  return html_page({kicker, head, line, notes(data), body, "costeff report"});
 }
 
 }  // namespace costeff

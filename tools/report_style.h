@@ -30,6 +30,11 @@ thead th{color:var(--muted);font-weight:600;font-size:.85rem;vertical-align:bott
 tbody th{font-weight:600}
 td small{display:block;color:var(--muted)}
 tr.chosen th{color:var(--accent)}
+.heat th,.heat td{padding:.3rem .5rem;font-size:.85rem}
+.heat th:first-child{position:sticky;left:0;background:var(--paper)}
+td.wrong{outline:2px solid var(--orange);outline-offset:-2px;font-weight:700}
+.answer{background:var(--paper);border-left:3px solid var(--accent);border-radius:0 8px 8px 0;padding:.7rem 1rem;margin:0 0 .8rem}
+.answer h3{margin-bottom:.2rem}.answer p:last-child{margin:0}
 @media (max-width:40rem){table{font-size:.85rem}th,td{padding:.45rem .5rem}
 tbody th{white-space:normal;min-width:5.5rem}}
 .figures{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));align-items:start}

@@ -1,0 +1,105 @@
+#include "costeff/audit/gradient_view.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace costeff::audit {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+double ratio(double a, double b) {
+  return b > 0 ? a / b : kNan;
+}
+
+void add(std::vector<double>& to, const std::vector<double>& from) {
+  if (to.empty()) to.assign(from.size(), 0.0);
+  for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
+}
+
+}  // namespace
+
+GroupSums layer_sums(const GradientAudit& audit, std::int64_t layer) {
+  GroupSums all;
+  const std::size_t roots = audit.roots.size();
+  for (GroupSums::Sums& s : all.of) {
+    for (std::vector<double>* values : {&s.square, &s.joint_with, &s.update_with}) values->assign(roots, 0.0);
+  }
+  all.crossed.assign(roots, 0.0);
+  all.gram.assign(roots * roots, 0.0);
+  all.group.layer = layer;
+  for (const GroupSums& group : audit.groups) {
+    if (group.group.layer != layer || group.group.kind == Kind::exit) continue;
+    all.parameters += group.parameters;
+    all.weights += group.weights;
+    all.decayed += group.decayed;
+    add(all.crossed, group.crossed);
+    add(all.gram, group.gram);
+    for (const Variant v : kVariants) {
+      GroupSums::Sums& to = all.of[v];
+      const GroupSums::Sums& from = group.of[v];
+      add(to.square, from.square);
+      add(to.joint_with, from.joint_with);
+      add(to.update_with, from.update_with);
+      to.joint += from.joint;
+      to.gap += from.gap;
+      to.clipped += from.clipped;
+      to.history_with += from.history_with;
+      to.update += from.update;
+      to.near_epsilon += from.near_epsilon;
+      to.elements += from.elements;
+    }
+  }
+  return all;
+}
+
+double share(const GroupSums& sums, Variant v, std::size_t root) {
+  return ratio(sums.of[v].joint_with[root], sums.of[v].joint);
+}
+
+double update_share(const GroupSums& sums, Variant v, std::size_t root) {
+  return ratio(sums.of[v].update_with[root], sums.of[v].update);
+}
+
+double history_share(const GroupSums& sums, Variant v) {
+  return ratio(sums.of[v].history_with, sums.of[v].update);
+}
+
+double cosine(const GroupSums& sums, std::size_t roots, std::size_t a, std::size_t b) {
+  const double squares = sums.gram[a * roots + a] * sums.gram[b * roots + b];
+  return squares > 0 ? sums.gram[a * roots + b] / std::sqrt(squares) : kNan;
+}
+
+std::optional<Conflict> worst_conflict(const GradientAudit& audit, const GroupSums& sums) {
+  std::optional<Conflict> worst;
+  const std::size_t roots = audit.roots.size();
+  for (std::size_t a = 0; a < roots; ++a) {
+    for (std::size_t b = a + 1; b < roots; ++b) {
+      const AuditedRoot &one = audit.roots[a], &other = audit.roots[b];
+      if (one.kind == "features" || one.kind != other.kind) continue;
+      const double c = cosine(sums, roots, a, b);
+      if (std::isnan(c) || (worst && worst->cosine <= c)) continue;
+      worst = Conflict{a, b, c};
+    }
+  }
+  return worst;
+}
+
+Survival survival(const GroupSums& sums) {
+  const auto of = [&](double GroupSums::Sums::*square) {
+    return std::sqrt(ratio(sums.of[equalised].*square, sums.of[plain].*square));
+  };
+  return {of(&GroupSums::Sums::joint), of(&GroupSums::Sums::clipped), of(&GroupSums::Sums::update)};
+}
+
+double relative_update(const GradientAudit& audit, const GroupSums& sums, Variant v) {
+  const double update = sums.of[v].update / static_cast<double>(audit.batches);
+  return audit.learning_rate * std::sqrt(ratio(update, sums.weights));
+}
+
+double relative_decay(const GradientAudit& audit, const GroupSums& sums) {
+  return audit.learning_rate * audit.weight_decay * std::sqrt(ratio(sums.decayed, sums.weights));
+}
+
+}  // namespace costeff::audit
