@@ -185,7 +185,7 @@ std::string gradients_text(const GradientFindings& f) {
   std::string out = fmt::format("{}, {} on {}: {} batches\n\n", f.model, f.loss, f.task, a.batches);
   for (const Answer& answer : gradient_answers(f))
     out += fmt::format("{}\n  {}\n", answer.question, answer.answer);
-  out += "\n" + shares_table(a) + "\n" + survival_table(a);
+  out += fmt::format("\n{}\n{}", shares_table(a), survival_table(a));
   out += fmt::format(
       "\nidentities: shares add up to 1 within {:.1g}, the terms' gradients to the joint one within {:.1g}, "
       "factors are the closed form within {:.1g}\n",
