@@ -39,8 +39,10 @@ std::string part_dot(const PathPart& part, std::size_t index) {
   const bool rescale = part.kind == PathPart::Kind::rescale;
   const std::string label =
       rescale ? fmt::format("{} \xc3\x97 {}", part.name, factor_text(*part.factor)) : part.name;
-  return fmt::format("  p{} [label={}, shape={}, fillcolor=\"{}\", tooltip=\"{} records\"];\n", index,
-                     quoted(label), rescale ? "oval" : "box", colour(part.kind), part.steps.size());
+  const bool aside = part.kind == PathPart::Kind::loss || part.kind == PathPart::Kind::exit;
+  return fmt::format("  p{} [label={}, shape={}, group={}, fillcolor=\"{}\", tooltip=\"{} records\"];\n",
+                     index, quoted(label), rescale ? "oval" : "box", aside ? "aside" : "encoder",
+                     colour(part.kind), part.steps.size());
 }
 
 }  // namespace
@@ -55,8 +57,9 @@ std::string path_dot(const PathReport& report) {
       "height=0.3];\n";
   text += "  edge [fontname=\"sans-serif\", fontsize=11];\n";
   for (std::size_t i = 0; i < path.parts.size(); ++i) text += part_dot(path.parts[i], i);
-  text += fmt::format("  weight [label={}, shape=box, style=\"filled,bold\", fillcolor=\"#fff7d6\"];\n",
-                      quoted(fmt::format("{} {}", path.weight, to_string(path.shape))));
+  text += fmt::format(
+      "  weight [label={}, shape=box, group=encoder, style=\"filled,bold\", fillcolor=\"#fff7d6\"];\n",
+      quoted(fmt::format("{} {}", path.weight, to_string(path.shape))));
   for (const audit::PartEdge& edge : path.edges) {
     const std::string to = edge.to ? fmt::format("p{}", *edge.to) : "weight";
     text += fmt::format("  p{} -> {} [label=\" {:.3g}\"];\n", edge.from, to, edge.gradient);

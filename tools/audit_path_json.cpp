@@ -131,6 +131,7 @@ Json path_json(const PathReport& report) {
           {"gradient", p.gradient},
           {"plain_gradient", p.plain_gradient},
           {"deviation", p.deviation},
+          {"vanishes", p.vanishes},
           {"parts", parts_json(p)},
           {"records", steps_json(p)},
           {"entry", entry_json(report)}};

@@ -154,6 +154,7 @@ std::string equalisation(const WeightPath& p) {
       text += fmt::format("; Eq. 3 has 1/(L-m+1) = {} for layer {}\n", factor_text(closed), p.place.number);
       break;
   }
+  if (p.vanishes) return text + "measured      the gradient is 0 but for rounding, with it and without\n";
   text += fmt::format("measured      |dL/dW| {:.6g} with it, {:.6g} without: ratio {:.7g}\n", p.gradient,
                       p.plain_gradient, p.plain_gradient > 0 ? p.gradient / p.plain_gradient : 1.0);
   if (p.one_factor()) {

@@ -131,6 +131,12 @@ double deviation(const Tensor& scaled, const Tensor& plain, double factor) {
   return largest > 0 ? difference / largest : difference;
 }
 
+bool vanishes_beside(double part, double whole, DType dtype) {
+  const double epsilon = dtype == DType::f64 ? std::numeric_limits<double>::epsilon()
+                                             : static_cast<double>(std::numeric_limits<float>::epsilon());
+  return part <= 100 * epsilon * whole;
+}
+
 }  // namespace
 
 WeightPath trace_path(const Bert& model, const LossOf& loss, const PathQuery& query, bool equalise) {
@@ -144,6 +150,7 @@ WeightPath trace_path(const Bert& model, const LossOf& loss, const PathQuery& qu
   path.equalised = equalise;
   const Tensor gradient = trace.weight_gradient();
   path.gradient = norm_of(gradient);
+  path.vanishes = vanishes_beside(path.gradient, norm_of(trace.gradient(trace.leaf())), gradient.dtype());
   const Tensor plain = equalise ? Trace(model, loss, query, false).weight_gradient() : gradient;
   path.plain_gradient = norm_of(plain);
   path.deviation = deviation(gradient, plain, path.largest_factor);

@@ -69,6 +69,9 @@ struct WeightPath {
   // The largest difference between the gradient and largest_factor times the plain one, relative to the
   // gradient's largest entry.
   double deviation = 0;
+  // The gradient is 0 but for rounding, as that of a key's bias is, which adds the same to all scores of a
+  // query: it is that small beside the gradient of the parameter that the weight is a part of.
+  bool vanishes = false;
 
   bool one_factor() const { return largest_factor - least_factor <= 1e-12 * largest_factor; }
 };

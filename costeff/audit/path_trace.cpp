@@ -127,10 +127,15 @@ std::string short_name(std::string_view parameter) {
 
 std::optional<NamedTensor> find_weight(const ParameterStore& parameters, std::string_view name) {
   const std::string wanted = short_name(name);
+  const std::string ending = fmt::format(".{}", wanted);
+  std::vector<NamedTensor> found;
   for (NamedTensor& tensor : parameters.named()) {
-    if (short_name(tensor.name) == wanted) return std::move(tensor);
+    const std::string own = short_name(tensor.name);
+    if (own == wanted) return std::move(tensor);
+    if (own.ends_with(ending)) found.push_back(std::move(tensor));
   }
-  return std::nullopt;
+  if (found.size() != 1) return std::nullopt;
+  return std::move(found.front());
 }
 
 // ---- trace
@@ -182,7 +187,7 @@ void Trace::fail_unreached(const PathQuery& query, std::int64_t layers) const {
                place.number);
   if (place.kind == WeightPlace::Kind::layer) {
     fail_usage(
-        "{}: a loss of exit or layer k reads no state above layer k, so that only those of {} and up move it",
+        "{}: a loss at exit or layer k reads the states up to h_k, so only those at {} and above move it",
         what, place.number);
   }
   fail_usage("{}", what);

@@ -57,8 +57,8 @@ std::string to_string(const WeightPlace& place, std::int64_t layers);
 // What equalisation makes of a weight's gradient: 1/(L-m+1) in layer m, 1/L in the embeddings, 1 at an exit.
 double equalisation_factor(const WeightPlace& place, std::int64_t layers);
 
-// A weight by its checkpoint name; `bert.`, `encoder.`, `.self` and `.dense` may be left out. Nothing for
-// other names.
+// A weight by its checkpoint name; `bert.`, `encoder.`, `.self` and `.dense` may be left out, and everything
+// before the last parts where they name one weight alone. Nothing for other names.
 std::optional<NamedTensor> find_weight(const ParameterStore& parameters, std::string_view name);
 // The name with all that left out: "layer.0.attention.query.weight".
 std::string short_name(std::string_view parameter);
