@@ -130,7 +130,7 @@ Json path_json(const PathReport& report) {
             {"closed_form", p.equalised ? equalisation_factor(p.place, p.layers) : 1}}},
           {"gradient", p.gradient},
           {"plain_gradient", p.plain_gradient},
-          {"deviation", p.deviation},
+          {"deviation", p.one_factor() && !p.vanishes ? Json(p.deviation) : Json()},
           {"vanishes", p.vanishes},
           {"parts", parts_json(p)},
           {"records", steps_json(p)},

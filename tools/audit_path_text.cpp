@@ -243,7 +243,7 @@ std::string row_text(const PathReport& report, std::int64_t rows, std::int64_t r
       std::upper_bound(batch.offsets.begin(), batch.offsets.end(), static_cast<std::int32_t>(row));
   const auto tokens = static_cast<std::int64_t>(batch.tokens());
   const std::int64_t sentence = rows == tokens ? after - batch.offsets.begin() - 1 : row;
-  const std::string text = fmt::format("sentence {}", report.first + sentence);
+  std::string text = fmt::format("sentence {}", report.first + sentence);
   if (rows != tokens) return text;
   const auto at = static_cast<std::size_t>(row);
   return fmt::format("{}, token {} \"{}\"", text, batch.positions[at], report.tokenizer.token(batch.ids[at]));

@@ -101,10 +101,10 @@ class Walk {
   std::vector<PathEdge> readers(NodeId node, std::optional<std::size_t> part) {
     std::vector<PathEdge> all;
     std::map<std::size_t, Tensor> by_part;
-    for (Passed& p : passed_[node]) {
+    for (const Passed& p : passed_[node]) {
       all.push_back(p.edge);
       Tensor& sum = by_part[p.part];
-      sum = sum.defined() ? add(Variable(sum), Variable(p.gradient)).value() : std::move(p.gradient);
+      sum = sum.defined() ? add(Variable(sum), Variable(p.gradient)).value() : p.gradient;
     }
     passed_.erase(node);
     for (const auto& [reader, gradient] : by_part) {
