@@ -85,6 +85,28 @@ std::vector<std::int64_t> entries_of(std::int64_t numel, std::int64_t limit) {
 
 }  // namespace
 
+Derivative differentiate(const std::function<double(double)>& function, double x, double step) {
+  constexpr std::size_t kLeast = 4, kMost = 10;  // steps
+  Derivative best{0, std::numeric_limits<double>::infinity()};
+  std::vector<double> before;  // D of the step before, and its extrapolations
+  for (std::size_t k = 0; k < kMost; ++k) {
+    const double h = std::ldexp(step, -static_cast<int>(k));
+    const double above = x + h, below = x - h;
+    std::vector<double> row = {(function(above) - function(below)) / (above - below)};
+    row.reserve(k + 1);
+    for (std::size_t i = 1; i <= k; ++i) {
+      const double power = std::ldexp(1.0, 2 * static_cast<int>(i));  // the error's next term falls so much
+      row.push_back((power * row[i - 1] - before[i - 1]) / (power - 1));
+      const double error = std::max(std::abs(row[i] - row[i - 1]), std::abs(row[i] - before[i - 1]));
+      if (error <= best.error) best = {row[i], error};
+    }
+    // Rounding has taken over.
+    if (k + 1 >= kLeast && std::abs(row[k] - before[k - 1]) >= 2 * best.error) break;
+    before = std::move(row);
+  }
+  return best;
+}
+
 std::string GradientCheck::describe() const {
   if (compared == 0) return "gradient check: nothing to compare";
   return fmt::format(

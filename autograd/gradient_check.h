@@ -47,4 +47,14 @@ struct GradientCheck {
 GradientCheck check_gradient(const Differentiable& function, std::span<const Tensor> inputs,
                              const GradientCheckOptions& options = {});
 
+struct Derivative {
+  double value = 0;
+  double error = 0;  // absolute, as the extrapolation itself estimates it; infinite where it came to nothing
+};
+
+// f'(x) of a smooth function of one number: D(h) at h = step, step/2, ..., each extrapolated with all before
+// it, and of these the one that changed least (Ridders 1982, the method of Numerical Recipes' dfridr). Finds
+// the step at which truncation and rounding balance; 8 to 20 evaluations of f.
+Derivative differentiate(const std::function<double(double)>& function, double x, double step);
+
 }  // namespace costeff

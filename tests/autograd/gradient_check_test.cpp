@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -90,6 +91,35 @@ TEST(GradientCheck, NothingComparedIsNoPass) {
   const GradientCheck check = check_gradient(twice, inputs);
   EXPECT_FALSE(check.passes(1));
   EXPECT_EQ(check.describe(), "gradient check: nothing to compare");
+}
+
+TEST(Differentiate, FindsItsStep) {
+  const auto slope = [](double scale, double x, double step) {
+    return differentiate([=](double t) { return std::sin(t / scale); }, x, step);
+  };
+  for (const double scale : {0.1, 1.0, 30.0}) {
+    for (const double step : {0.03, 0.3}) {
+      const Derivative d = slope(scale, 0.7, step);
+      EXPECT_NEAR(d.value, std::cos(0.7 / scale) / scale, 1e-10 / scale) << scale << " " << step;
+      EXPECT_LT(d.error, 1e-8 / scale);
+    }
+  }
+}
+
+TEST(Differentiate, SaysHowFarItCanBeTrusted) {
+  int evaluations = 0;
+  const auto constant = [&](double) {
+    ++evaluations;
+    return 3.0;
+  };
+  EXPECT_EQ(differentiate(constant, 1, 0.1).value, 0);
+  EXPECT_EQ(differentiate(constant, 1, 0.1).error, 0);
+  EXPECT_EQ(evaluations, 2 * 2 * 4);
+  const Derivative rough =
+      differentiate([](double x) { return std::cos(x) + 1e-6 * std::sin(1e9 * x); }, 1, 0.1);
+  EXPECT_GT(rough.error, 1e-8);
+  const Derivative none = differentiate([](double) { return std::nan(""); }, 1, 0.1);
+  EXPECT_TRUE(std::isinf(none.error));
 }
 
 }  // namespace

@@ -1,0 +1,237 @@
+// costeff audit path: what it prints and writes of a small model, and what it refuses.
+#include <sys/stat.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "nn/checkpoint.h"
+#include "tests/tools/support.h"
+
+namespace costeff::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr const char* kWeight = "encoder.layer.0.intermediate.weight";
+
+// A multi-exit model of 3 layers, and a teacher like it.
+class AuditPathTest : public CliTest {
+ protected:
+  AuditPathTest() : student_(folder_.path("student")), teacher_(folder_.path("teacher")) {
+    save(student_, 7);
+    save(teacher_, 8);
+  }
+
+  void save(const std::string& folder, std::uint64_t seed) const {
+    BertConfig config = BertConfig::plain(kVocabulary, 32, 3, 4, 64);
+    config.max_position_embeddings = 128;
+    config.labels = {"0", "1"};
+    config.initializer_range = 0.2;
+    config.exits = ExitConfig{.pooling = Pooling::mean};
+    Bert model(config);
+    model.initialise(seed);
+    fs::create_directories(folder);
+    save_bert(folder, model, model_);
+  }
+
+  Words words(const Words& more) const {
+    Words all = {"audit",  "path", "--model", student_, "--task",    "sst2",
+                 "--data", data_,  "--batch", "5",      "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  Outcome path(const Words& more, const std::function<void()>& in_child = {}) const {
+    return run(words(more), "", in_child);
+  }
+  // What --json writes.
+  Json json(Words more) const {
+    more.insert(more.end(), {"--json", folder_.path("path.json")});
+    const Outcome outcome = path(more);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.code == 0 ? Json::parse(read(folder_.path("path.json"))) : Json();
+  }
+
+  std::string student_;
+  std::string teacher_;
+};
+
+TEST_F(AuditPathTest, TextGoesFromTheLossToTheWeight) {
+  const Outcome outcome = path({"--from", "exit.2", "--to", kWeight});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  std::size_t at = 0;
+  for (const char* part :
+       {"From exit.2 to bert.encoder.layer.0.intermediate.dense.weight [64, 32], a weight of layer 1 of 3",
+        "in f32, equalised", "sentences  1 to 5", "exit.2.hard = ", "\npart", "\nexit.2.hard ", "\nexit 2 ",
+        "\nh_2                x 1/2", "\nlayer 2 ffn", "\nlayer 2 attention", "2 ways meet: residual ",
+        " + linear ", "\nh_1 to layer 2     x 2", "\nh_1                x 1/3", "\nlayer 1 ffn",
+        "\nthe weight", "records on the way; --all shows each",
+        "multiply to 1/3; Eq. 3 has 1/(L-m+1) = 1/3 for layer 1", "ratio 0.33333"}) {
+    const std::size_t found = outcome.out.find(part, at);
+    EXPECT_NE(found, std::string::npos) << part << " after " << at << " of\n" << outcome.out;
+    if (found != std::string::npos) at = found;
+  }
+  EXPECT_THAT(outcome.out, AllOf(Not(HasSubstr("layer 3")), Not(HasSubstr("layer 1 attention"))));
+
+  const Outcome all = path({"--from", "exit.2", "--to", kWeight, "--all"});
+  for (const char* part : {"cross_entropy at loss: [5, 2] -> []", "y = -mean log softmax(z)[label]",
+                           "gradient_rescale at equalise.state", "x 1/3, hands on",
+                           "2 ways meet in its output:", "to the weight", "bert.encoder.layer.0.ffn"}) {
+    EXPECT_THAT(all.out, HasSubstr(part));
+  }
+  const Outcome off = path({"--from", "exit.2", "--to", kWeight, "--no-equalise"});
+  EXPECT_THAT(off.out,
+              AllOf(HasSubstr("not equalised"), HasSubstr("equalisation  off"), Not(HasSubstr("h_1"))));
+}
+
+TEST_F(AuditPathTest, EntriesOfATeachersLossAgreeInF64) {
+  const Words loss = {"--teacher", teacher_, "--stage", "recover", "--prediction", "both", "--from", "loss"};
+  const auto entry_of = [&](const char* weight, const char* place) {
+    Words more = loss;
+    more.insert(more.end(), {"--to", weight, "--entry", place});
+    return json(more);
+  };
+  const Json matrix = entry_of(kWeight, "5,7");
+  EXPECT_EQ(matrix["dtype"], "f64");
+  EXPECT_THAT(matrix["terms"], SizeIs(3 + 3 + 3));
+  EXPECT_EQ(matrix["terms"][0]["coefficient"], 0.5);
+  EXPECT_EQ(matrix["factors"]["closed_form"], matrix["factors"]["least"]);
+  const Json& e = matrix["entry"];
+  EXPECT_THAT(e["entry"], ElementsAre(5, 7));
+  EXPECT_LT(e["relative_error"].get<double>(), 1e-6);
+  EXPECT_EQ(e["agrees"], true);
+  EXPECT_NEAR(e["gradient"].get<double>(), e["plain_gradient"].get<double>() / 3, 1e-12);
+  double sum = 0;
+  for (const Json& term : e["readings"][0]["terms"]) sum += term["product"].get<double>();
+  EXPECT_NEAR(sum, e["gradient"].get<double>(), 1e-12);
+  EXPECT_EQ(e["readings"][0]["formula"], "dW[i,j] = sum over t of dy[t,i] x[t,j]");
+
+  // Piece 33 is "is", the third of a sentence.
+  const Json table = entry_of("word_embeddings.weight", "33,2");
+  EXPECT_EQ(table["entry"]["agrees"], true);
+  const Json bias = entry_of("layer.1.output.LayerNorm.bias", "3");
+  EXPECT_THAT(bias["entry"]["entry"], ElementsAre(3));
+  EXPECT_EQ(bias["entry"]["agrees"], true);
+
+  Words text = loss;
+  text.insert(text.end(), {"--to", "word_embeddings.weight", "--entry", "33,2"});
+  const Outcome outcome = path(text);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("of the word piece \"is\""), HasSubstr("token 3 \"is\""),
+                                 HasSubstr("to 1/3 on one way and to 1 on another"),
+                                 HasSubstr("times 0.5 in the loss"), HasSubstr("they agree")));
+}
+
+TEST_F(AuditPathTest, OneSentenceAlone) {
+  const Json all = json({"--from", "exit.1", "--to", "position_embeddings.weight"});
+  EXPECT_EQ(all["sentences"], 5);
+  double sum = 0;
+  for (int n = 1; n <= 5; ++n) {
+    const Json one =
+        json({"--from", "exit.1", "--to", "position_embeddings.weight", "--sentence", std::to_string(n)});
+    EXPECT_EQ(one["sentences"], 1);
+    EXPECT_EQ(one["first_sentence"], n);
+    sum += one["terms"][0]["value"].get<double>();
+  }
+  EXPECT_NEAR(sum / 5, all["terms"][0]["value"].get<double>(), 1e-5) << "a loss is the mean over sentences";
+  const Outcome text = path({"--from", "exit.1", "--to", kWeight, "--sentence", "2", "--entry", "0,0"});
+  EXPECT_THAT(text.out,
+              AllOf(HasSubstr("sentence   2: [CLS] the"), HasSubstr("sentence 2, token 1 \"the\"")));
+  EXPECT_TRUE(fails(path({"--from", "exit.1", "--to", kWeight, "--sentence", "6"}), 2,
+                    {"--sentence 6", "5 were drawn"}));
+}
+
+TEST_F(AuditPathTest, RecordsOfTheJsonAreAChain) {
+  const Json j = json({"--from", "exit.3", "--to", kWeight});
+  EXPECT_EQ(j["to"]["layer"], 1);
+  EXPECT_EQ(j["to"]["layers"], 3);
+  EXPECT_NEAR(j["gradient"].get<double>() / j["plain_gradient"].get<double>(), 1.0 / 3, 1e-5);
+  double product = 1;
+  for (const Json& record : j["records"]) {
+    if (!record["factor"].is_null()) product *= record["factor"].get<double>();
+  }
+  EXPECT_NEAR(product, 1.0 / 3, 1e-12);
+  EXPECT_EQ(j["records"][0]["op"], "cross_entropy");
+  EXPECT_EQ(j["records"][0]["gradient"], 1);
+  for (std::size_t i = 0; i + 1 < j["records"].size(); ++i) {
+    EXPECT_LT(j["records"][i + 1]["record"], j["records"][i]["record"]);
+    if (j["records"][i]["passes"].size() == 1 && j["records"][i + 1]["readers"].size() == 1) {
+      EXPECT_EQ(j["records"][i]["passes"][0]["node"], j["records"][i + 1]["node"]);
+    }
+  }
+  EXPECT_EQ(j["parts"][0]["name"], "exit.3.hard");
+  EXPECT_EQ(j["parts"][0]["passes"][0]["to"], "exit 3");
+  EXPECT_TRUE(j["parts"].back()["passes"][0]["to"].is_null());
+  EXPECT_TRUE(j["entry"].is_null());
+}
+
+TEST_F(AuditPathTest, PicturesAreDrawnByDot) {
+  const std::string dot = folder_.path("path.dot");
+  const std::string svg = folder_.path("path.svg");
+  const Words words = {"--from", "loss", "--to", kWeight, "--dot", dot, "--svg", svg};
+  const Outcome outcome = path(words);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(read(dot), AllOf(HasSubstr("label=\"layer 2 attention\""),
+                               HasSubstr("label=\"h_2 \xc3\x97 1/2\""), HasSubstr(" -> weight [label=")));
+  EXPECT_THAT(read(svg), AllOf(HasSubstr("<svg"), HasSubstr("layer 2 attention"), HasSubstr("exit.3.hard"),
+                               HasSubstr("</svg>")));
+  fs::remove(svg);
+  EXPECT_TRUE(fails(path(words, [] { setenv("PATH", "/nonexistent", 1); }), 1,
+                    {"dot", "graphviz", "apt-get install graphviz"}));
+  const std::string fake = folder_.write("bin/dot", "#!/bin/sh\necho 'it is broken' >&2\nexit 3\n");
+  chmod(fake.c_str(), 0755);
+  const std::string bin = folder_.path("bin");
+  EXPECT_TRUE(
+      fails(path(words, [&] { setenv("PATH", bin.c_str(), 1); }), 1, {"exit status 3", "it is broken"}));
+  EXPECT_FALSE(fs::exists(svg));
+}
+
+TEST_F(AuditPathTest, RefusesWhatLeadsNowhere) {
+  const std::vector<std::pair<Words, Words>> bad = {
+      {{}, {"--from is missing"}},
+      {{"--from", "exit.1"}, {"--to is missing", "costeff inspect"}},
+      {{"--from", "exit.4", "--to", kWeight}, {"no term exit.4", "exit.3.hard"}},
+      {{"--from", "exit.1.soft", "--to", kWeight}, {"no term exit.1.soft", "exit.1.hard"}},
+      {{"--from", "features.1", "--to", kWeight}, {"no term features.1"}},
+      {{"--from", "exit.1", "--to", "encoder.layer.0.intermediat.weight"},
+       {"nearest is layer.0.intermediate.weight"}},
+      {{"--from", "exit.1", "--to", "encoder.layer.3.intermediate.weight"}, {"no such parameter"}},
+      {{"--from", "exit.1", "--to", "encoder.layer.2.intermediate.weight"},
+       {"layer 3 of 3", "at 3 and above"}},
+      {{"--from", "exit.1", "--to", "classifier.weight"}, {"exit 3 of 3", "--from exit.3"}},
+      {{"--from", "exit.1", "--to", kWeight, "--entry", "5"},
+       {"--entry 5", "[64, 32]", "from 0 to 63", "from 0 to 31"}},
+      {{"--from", "exit.1", "--to", kWeight, "--entry", "64,0"}, {"--entry 64,0", "[64, 32]"}},
+      {{"--from", "exit.1", "--to", kWeight, "--entry", "0,32"}, {"--entry 0,32"}},
+      {{"--from", "exit.1", "--to", kWeight, "--entry", "0,-1"}, {"--entry 0,-1"}},
+      {{"--from", "exit.1", "--to", kWeight, "--entry", "a,b"}, {"--entry a,b"}},
+      {{"--from", "exit.1", "--to", kWeight, "--entry", "1,2,3"}, {"--entry 1,2,3"}},
+      {{"--from", "exit.1", "--to", "layer.0.output.bias", "--entry", "0,0"},
+       {"--entry 0,0", "[32]", "from 0 to 31"}},
+      {{"--from", "exit.1", "--to", "layer.0.output.bias", "--entry", "32"}, {"--entry 32"}},
+      {{"--from", "exit.1", "--to", kWeight, "--sentence", "0"}, {"--sentence 0"}},
+      {{"--from", "exit.1", "--too", kWeight}, {"--too", "nearest is --to"}},
+      {{"--from", "exit.1", "--to", kWeight, "--stage", "recover"}, {"--stage recover needs --teacher"}},
+  };
+  for (const auto& [flags, texts] : bad) {
+    const Outcome outcome = path(flags);
+    EXPECT_TRUE(fails(outcome, 2, texts)) << ::testing::PrintToString(flags);
+    EXPECT_EQ(outcome.out, "");
+  }
+  EXPECT_TRUE(
+      fails(path({"--from", "exit.1", "--to", kWeight, "--json", folder_.path("gone/x.json")}), 1, {"gone"}));
+}
+
+TEST_F(AuditPathTest, HelpSpeaksOfThePaper) {
+  const Outcome help = run({"audit", "path", "--help"});
+  EXPECT_EQ(help.code, 0);
+  for (const char* part : {"--from TERM", "--to WEIGHT", "--entry I,J", "Eq. 3", "layer 1", "--svg FILE"})
+    EXPECT_THAT(help.out, HasSubstr(part));
+}
+
+}  // namespace
+}  // namespace costeff::testing
