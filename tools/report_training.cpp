@@ -133,8 +133,10 @@ std::string loss_script(const StageReport& stage) {
     axis = fmt::format("set logscale y\nset yrange {}\nset ytics {}\n", range_text(y),
                        log_tics(y, [](double at) { return fmt::format("{:g}", at); }));
   }
-  return fmt::format("{}{}{}{}set key top right\n{}", plot.blocks(), axis, y_label("loss"),
-                     boundaries(stage, true), plot.command());
+  // Between the two levels, or where a falling loss leaves room.
+  const char* key = features_apart(stage) ? "center" : "top";
+  return fmt::format("{}{}{}{}set key {} right\n{}", plot.blocks(), axis, y_label("loss"),
+                     boundaries(stage, true), key, plot.command());
 }
 
 std::string dev_script(const ReportData& data, const StageReport& stage) {
