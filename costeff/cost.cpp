@@ -1,14 +1,11 @@
 #include "costeff/cost.h"
 
-#include <algorithm>
 #include <numeric>
 
 #include "tensor/error.h"
 
 namespace costeff {
 namespace {
-
-constexpr std::int64_t kMostParameters = std::int64_t{1} << 33;
 
 // What the FLOPs of sequences depend on beside the model. Shares of a mean sequence are possible.
 struct Load {
@@ -28,22 +25,6 @@ Load load_of(std::span<const std::int64_t> lengths) {
   return load;
 }
 
-// Rows and columns of an exit's matrices.
-struct ExitShape {
-  std::int64_t read = 0;        // width of what it reads of the hidden states
-  bool dense = false;           // a layer [H, read] before the classifier
-  std::int64_t classifier = 0;  // width that the classifier reads
-};
-
-ExitShape exit_shape(const BertConfig& config, std::int64_t i) {
-  const std::int64_t hidden = config.hidden_size;
-  if (!config.exits) return {.read = hidden, .dense = true, .classifier = hidden};
-  const ExitConfig& exits = *config.exits;
-  const std::int64_t states = exits.mode == HiddenMode::concat ? std::min(exits.last_hidden, i + 1) : 1;
-  const std::int64_t read = states * hidden;
-  return {.read = read, .dense = exits.dense, .classifier = exits.dense ? hidden : read};
-}
-
 Flops flops_of(const BertConfig& config, const Load& load) {
   config.check("cost model");
   const auto hidden = static_cast<double>(config.hidden_size);
@@ -59,7 +40,7 @@ Flops flops_of(const BertConfig& config, const Load& load) {
   }
   flops.first = config.first_exit();
   for (std::int64_t i = flops.first; i <= config.layers(); ++i) {
-    const ExitShape shape = exit_shape(config, i);
+    const ExitShape shape = config.exit_shape(i);
     flops.exits.push_back(
         {.dense = shape.dense ? 2 * load.sequences * static_cast<double>(shape.read) * hidden : 0,
          .classifier = 2 * load.sequences * static_cast<double>(shape.classifier) * labels});
@@ -89,14 +70,10 @@ ParameterCounts count_parameters(const BertConfig& config) {
     counts.layers.push_back(3 * (hidden + 1) * width + (width + 1) * hidden + (hidden + 1) * ffn +
                             (ffn + 1) * hidden + 2 * norm);
   }
-  std::int64_t total = counts.total();
   for (std::int64_t i = config.first_exit(); i <= config.layers(); ++i) {
-    const ExitShape shape = exit_shape(config, i);
+    const ExitShape shape = config.exit_shape(i);
     counts.exits.push_back({.dense = shape.dense ? (shape.read + 1) * hidden : 0,
                             .classifier = (shape.classifier + 1) * config.num_labels()});
-    total += counts.exits.back().total();
-    // Each exit alone cannot overflow, as its layer is below the limit; a million of them can.
-    if (total >= kMostParameters) fail("cost model: the exits make a model of 2^33 parameters or more");
   }
   return counts;
 }

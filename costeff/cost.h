@@ -41,7 +41,7 @@ struct ParameterCounts {
   std::int64_t total() const;
 };
 
-// Throws Error as BertConfig::check does, and for a model of 2^33 parameters or more, exits included.
+// Throws Error as BertConfig::check does.
 ParameterCounts count_parameters(const BertConfig& config);
 
 struct LayerFlops {

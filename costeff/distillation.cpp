@@ -35,11 +35,6 @@ Batch batch_of(const EncodedDataset& data, std::span<const std::int32_t> sequenc
   return batch;
 }
 
-ExitConfig exits_of(const Settings& s) {
-  return {s.exit_start, s.pooling == "cls" ? Pooling::cls : Pooling::mean, hidden_mode(s.hidden_mode),
-          s.last_n_hidden, s.pooler_dense};
-}
-
 // Scores drawn at random: what importance is compared with.
 ImportanceScores random_scores(const BertConfig& config, std::uint64_t seed, std::int64_t round) {
   const auto low = static_cast<std::uint32_t>(seed), high = static_cast<std::uint32_t>(seed >> 32);
@@ -108,11 +103,17 @@ Classifier load_student(Stage stage, const Settings& s, const Task& task, const 
     if (s.exit_start > stored.layers())
       fail_usage("--exit-start {}: the model has {} layers", s.exit_start, stored.layers());
     options.own_exits = false;
-    options.exits = exits_of(s);
+    ExitConfig exits{.first = s.exit_start,
+                     .mode = hidden_mode(s.hidden_mode),
+                     .last_hidden = s.last_n_hidden,
+                     .dense = s.pooler_dense};
     if (s.pooling == "auto") {
       const Classifier backbone = load_classifier(s.model, {.labels = options.labels, .own_exits = false});
-      options.exits->pooling = choose_pooling(*backbone.model, sample, s.exit_start);
+      exits.pooling = choose_pooling(*backbone.model, sample, s.exit_start);
+    } else {
+      exits.pooling = pooling(s.pooling);
     }
+    options.exits = exits;
   }
   return load_classifier(s.model, options, report);
 }

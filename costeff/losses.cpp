@@ -55,11 +55,6 @@ Variable weighted_features(const MultiExitOutputs& student, const TeacherOutputs
 
 }  // namespace
 
-Fidelity fidelity(std::string_view name) {
-  if (name == "paper") return Fidelity::paper;
-  if (name == "release") return Fidelity::release;
-  fail_usage("'{}' is no fidelity; it must be paper or release", name);
-}
 std::string_view name_of(Fidelity fidelity) {
   return fidelity == Fidelity::paper ? "paper" : "release";
 }

@@ -13,7 +13,6 @@ namespace costeff {
 // Where the paper's text and the authors' published code differ: which of the two is computed
 // (docs/fidelity.md).
 enum class Fidelity : std::uint8_t { paper, release };
-Fidelity fidelity(std::string_view name);  // throws UsageError for another name
 std::string_view name_of(Fidelity fidelity);
 
 // What a student learns from: logits and hidden states, without gradients.

@@ -85,9 +85,10 @@ class Run {
   std::vector<Phase> planned() const;
   Json description() const;
   void resume_from(const RunFolder::Checkpoint& checkpoint);
-  void begin_phase(std::size_t phase);
+  void begin_next_phase();
   void begin_round();
-  StepReport step();
+  void make_trainer();
+  StepReport step(bool features_alone);
   void evaluate_now();
   void save_checkpoint();
   void save_model(const char* name);
@@ -95,7 +96,10 @@ class Run {
     if (events_.note) events_.note(line);
   }
   const Phase& phase() const { return phases_[phase_]; }
-  std::int64_t step_now() const { return phase_begin_ + trainer_->steps(); }
+  std::int64_t step_now() const { return phase_begin_ + (trainer_ ? trainer_->steps() : 0); }
+  bool learns_features_alone() const {
+    return !phase().predictions || trainer_->steps() < phase().feature_steps;
+  }
   bool due(std::int64_t every) const {
     const std::int64_t done = step_now();
     return done == total_ || done % (every > 0 ? every : steps_per_epoch_) == 0;
@@ -119,9 +123,9 @@ class Run {
   RunFolder folder_;
   StageResult result_;
   std::size_t phase_ = 0;
-  std::int64_t phase_begin_ = 0;  // steps before the phase
-  std::optional<Trainer> trainer_;
-  double seconds_before_ = 0;  // of earlier processes
+  std::int64_t phase_begin_ = 0;    // steps before the phase
+  std::optional<Trainer> trainer_;  // of the phase; none before the first
+  double seconds_before_ = 0;       // of earlier processes
   Clock::time_point start_ = Clock::now();
 };
 
@@ -170,12 +174,7 @@ Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& 
   }
   set_dropout(*student_.model);
   if (teacher_ != nullptr) remember();
-  const std::optional<RunFolder::Checkpoint> checkpoint = folder_.restore();
-  if (checkpoint) {
-    resume_from(*checkpoint);
-  } else {
-    begin_phase(0);
-  }
+  if (const std::optional<RunFolder::Checkpoint> checkpoint = folder_.restore()) resume_from(*checkpoint);
 }
 
 void Run::set_dropout(Bert& model) const {
@@ -259,16 +258,25 @@ void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
     note(fmt::format("{} is {} now and was {} when the run began: its bits may differ", key, value.dump(),
                      begun.contains(key) ? begun[key].dump() : "not known"));
   }
-  begin_phase(phase_);
+  make_trainer();
   trainer_->restore(checkpoint.folder, steps - phase_begin_);
   note(fmt::format("going on from step {} of {}", steps, total_));
 }
 
-// An optimiser and a schedule of its own. Each phase draws dropout masks of its own.
-void Run::begin_phase(std::size_t phase) {
-  phase_ = phase;
-  const Phase& p = phases_[phase];
-  trainer_.reset();
+void Run::begin_next_phase() {
+  if (trainer_) {
+    trainer_->settle();
+    phase_begin_ = step_now();
+    ++phase_;
+    trainer_.reset();
+  }
+  if (phase().round > 0) begin_round();
+  make_trainer();
+}
+
+// An optimiser and a schedule of the phase's own. Each phase draws dropout masks of its own.
+void Run::make_trainer() {
+  const Phase& p = phase();
   trainer_.emplace(
       student_.model->parameters(),
       TrainerOptions{.adam = {.variant = adam_variant(s_.adam_variant), .weight_decay = s_.weight_decay},
@@ -276,13 +284,12 @@ void Run::begin_phase(std::size_t phase) {
                      .warmup = p.warmup,
                      .total = p.total,
                      .max_norm = s_.max_norm,
-                     .seed = s_.seed ^ (static_cast<std::uint64_t>(phase) << 56),
+                     .seed = s_.seed ^ (static_cast<std::uint64_t>(phase_) << 56),
                      .check_finite = s_.check_finite});
 }
 
 // Makes the model slender and says what is left of it.
 void Run::begin_round() {
-  trainer_->settle();
   const std::int64_t round = phase().round, rounds = rounds_of(s_, full_.heads);
   student_.model = slenderise(s_, round, rounds, full_, *student_.model, *teacher_, data_.train);
   const BertConfig& config = student_.model->config();
@@ -298,16 +305,7 @@ void Run::begin_round() {
                    student_.model->parameters().count()));
 }
 
-StepReport Run::step() {
-  if (trainer_->steps() == phase().steps) {
-    phase_begin_ += phase().steps;
-    trainer_->settle();
-    begin_phase(phase_ + 1);
-  }
-  if (phase().round > 0 && trainer_->steps() == 0) {
-    begin_round();
-    begin_phase(phase_);
-  }
+StepReport Run::step(bool features_alone) {
   const std::int64_t now = step_now();
   const std::int64_t epoch = now / steps_per_epoch_;
   if (epoch != epoch_) batcher_.begin_epoch(static_cast<std::uint32_t>(epoch));
@@ -318,7 +316,6 @@ StepReport Run::step() {
   for (std::size_t i = 0; i < count; ++i)
     fill_batch(data_.train, batcher_.batch(first + i), pad_to, micro_batches_[i]);
   const Phase& p = phase();
-  const bool features_alone = !p.predictions || trainer_->steps() < p.feature_steps;
   freeze_for(p, features_alone, *student_.model);
   return trainer_->step(std::span(micro_batches_).first(count), [&](Forward& forward, const Batch& batch,
                                                                     const TokenBatch& tokens) {
@@ -369,7 +366,9 @@ StageResult Run::go() {
   start_ = Clock::now();
   while (step_now() < total_) {
     const auto begin = Clock::now();
-    const StepReport report = step();
+    if (!trainer_ || trainer_->steps() == phase().steps) begin_next_phase();
+    const bool alone = learns_features_alone();
+    const StepReport report = step(alone);
     const double rate = static_cast<double>(report.tokens) / seconds_since(begin);
     Json line{{"step", step_now()},
               {"phase", phase().name},
@@ -379,6 +378,7 @@ StageResult Run::go() {
               {"learning_rate", report.learning_rate},
               {"tokens", report.tokens},
               {"tokens_per_second", rate}};
+    if (alone) line["features_alone"] = true;
     folder_.log(line);
     if (events_.step) events_.step({step_now(), total_, epoch_, phase().name, report, rate});
     if (due(s_.eval_every)) evaluate_now();

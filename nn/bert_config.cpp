@@ -1,12 +1,12 @@
 #include "nn/bert_config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
 #include <utility>
 
+#include "nn/config_reader.h"
 #include "tensor/error.h"
 #include "tensor/file.h"
 
@@ -15,101 +15,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t max_size = std::int64_t{1} << 20;
 constexpr double max_parameters = 8589934592.0;  // 2^33
 
-std::string shown(const json& value) {
-  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
-}
-
-void check_size(const std::string& where, std::string_view key, std::int64_t value) {
-  if (value < 1 || value > max_size) {
-    fail("{}: '{}' is {}; it must be from 1 to {}", where, key, value, max_size);
-  }
-}
-
-void check_number(const std::string& where, std::string_view key, double value, bool valid,
-                  std::string_view range) {
-  if (!valid || !std::isfinite(value)) fail("{}: '{}' is {}; it must be {}", where, key, value, range);
-}
-
-// Typed access to the keys of an object. A key with the value null counts as absent.
-class Reader {
- public:
-  Reader(const json& object, std::string where) : object_(object), where_(std::move(where)) {
-    if (!object.is_object()) fail("{}: it is not a JSON object", where_);
-  }
-
-  const std::string& where() const { return where_; }
-
-  const json* find(const std::string& key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  std::int64_t integer(const char* key, std::int64_t otherwise) const {
-    const json* value = find(key);
-    return value == nullptr ? otherwise : to_integer(key, *value);
-  }
-
-  std::int64_t size(const char* key, std::int64_t otherwise) const {
-    const std::int64_t value = integer(key, otherwise);
-    check_size(where_, key, value);
-    return value;
-  }
-
-  std::int64_t required_size(const char* key) const {
-    if (find(key) == nullptr) fail("{}: the key '{}' is missing", where_, key);
-    return size(key, 0);
-  }
-
-  // A size that -1 says is not used.
-  std::int64_t optional_size(const char* key) const { return integer(key, -1) == -1 ? -1 : size(key, -1); }
-
-  std::vector<std::int64_t> sizes(const char* key, std::int64_t length) const {
-    const json* list = find(key);
-    if (!list->is_array() || static_cast<std::int64_t>(list->size()) != length) {
-      fail("{}: '{}' must be a list of {} sizes, one per layer", where_, key, length);
-    }
-    std::vector<std::int64_t> values;
-    for (const json& value : *list) {
-      values.push_back(to_integer(key, value));
-      check_size(where_, key, values.back());
-    }
-    return values;
-  }
-
-  double number(const char* key, double otherwise) const {
-    const json* value = find(key);
-    if (value == nullptr) return otherwise;
-    if (!value->is_number()) fail("{}: '{}' is {}; it must be a number", where_, key, shown(*value));
-    return value->get<double>();
-  }
-
-  // The key, if it is there, must have the one value that the engine computes.
-  void only(const char* key, const json& supported) const {
-    const json* value = find(key);
-    if (value != nullptr && *value != supported) {
-      fail("{}: '{}' is {}; only {} is supported", where_, key, shown(*value), shown(supported));
-    }
-  }
-
- private:
-  std::int64_t to_integer(const char* key, const json& value) const {
-    const bool fits = value.is_number_integer() &&
-                      (!value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{1} << 62);
-    if (!fits)
-      fail("{}: '{}' is {}; it must be an integer from 1 to {}", where_, key, shown(value), max_size);
-    return value.get<std::int64_t>();
-  }
-
-  const json& object_;
-  std::string where_;
-};
-
-void refuse_what_is_not_bert(const Reader& in) {
+void refuse_what_is_not_bert(const ConfigReader& in) {
   in.only("model_type", "bert");
   in.only("hidden_act", "gelu");
   in.only("position_embedding_type", "absolute");
@@ -118,7 +26,7 @@ void refuse_what_is_not_bert(const Reader& in) {
   in.only("pruned_heads", json::object());
 }
 
-std::vector<std::string> labels_of_ids(const Reader& in, const json& id2label) {
+std::vector<std::string> labels_of_ids(const ConfigReader& in, const json& id2label) {
   if (!id2label.is_object() || id2label.empty()) fail("{}: 'id2label' names no labels", in.where());
   std::vector<std::string> labels;
   for (std::size_t i = 0; i < id2label.size(); ++i) {
@@ -131,7 +39,7 @@ std::vector<std::string> labels_of_ids(const Reader& in, const json& id2label) {
   return labels;
 }
 
-std::vector<std::string> labels_by_name(const Reader& in, const json& label2id) {
+std::vector<std::string> labels_by_name(const ConfigReader& in, const json& label2id) {
   if (!label2id.is_object() || label2id.empty()) fail("{}: 'label2id' names no labels", in.where());
   const auto count = static_cast<std::int64_t>(label2id.size());
   std::vector<std::string> labels(label2id.size());
@@ -148,7 +56,7 @@ std::vector<std::string> labels_by_name(const Reader& in, const json& label2id) 
 }
 
 // From id2label, label2id or num_labels, which must agree; Hugging Face's default is two labels.
-std::vector<std::string> read_labels(const Reader& in) {
+std::vector<std::string> read_labels(const ConfigReader& in) {
   const json* id2label = in.find("id2label");
   const json* label2id = in.find("label2id");
   std::vector<std::string> labels;
@@ -177,7 +85,7 @@ std::vector<std::string> read_labels(const Reader& in) {
 }
 
 // The size of a head when all together have `total`, the value of `key`.
-std::int64_t head_size(const Reader& in, const char* key, std::int64_t total, std::int64_t heads) {
+std::int64_t head_size(const ConfigReader& in, const char* key, std::int64_t total, std::int64_t heads) {
   if (total % heads != 0) {
     fail("{}: '{}' ({}) is not a multiple of 'num_attention_heads' ({})", in.where(), key, total, heads);
   }
@@ -185,7 +93,7 @@ std::int64_t head_size(const Reader& in, const char* key, std::int64_t total, st
 }
 
 // Widths per layer from `costeff`, which the key `widest_key` must not contradict.
-void refine(const Reader& costeff, const char* key, const char* widest_key,
+void refine(const ConfigReader& costeff, const char* key, const char* widest_key,
             std::vector<std::int64_t>& widths) {
   if (costeff.find(key) == nullptr) return;
   const std::int64_t widest = widths.front();
@@ -197,7 +105,7 @@ void refine(const Reader& costeff, const char* key, const char* widest_key,
 }
 
 // Which of the unpruned model's heads or neurons each layer kept: as many as it has, ascending.
-std::vector<std::vector<std::int64_t>> read_kept(const Reader& costeff, const char* key,
+std::vector<std::vector<std::int64_t>> read_kept(const ConfigReader& costeff, const char* key,
                                                  const std::vector<std::int64_t>& widths) {
   const json* lists = costeff.find(key);
   if (lists == nullptr) return {};
@@ -210,7 +118,7 @@ std::vector<std::vector<std::int64_t>> read_kept(const Reader& costeff, const ch
     for (std::size_t i = 0; fits && i < list.size(); ++i) {
       fits = list[i].is_number_integer();
       if (fits) layer.push_back(list[i].get<std::int64_t>());
-      fits = fits && layer.back() >= 0 && layer.back() < max_size && (i == 0 || layer[i - 1] < layer[i]);
+      fits = fits && layer.back() >= 0 && layer.back() < kMostSize && (i == 0 || layer[i - 1] < layer[i]);
     }
   }
   if (!fits)
@@ -219,7 +127,7 @@ std::vector<std::vector<std::int64_t>> read_kept(const Reader& costeff, const ch
   return kept;
 }
 
-void read_widths(const Reader& in, BertConfig& config) {
+void read_widths(const ConfigReader& in, BertConfig& config) {
   const std::int64_t layers = in.required_size("num_hidden_layers");
   const std::int64_t heads = in.required_size("num_attention_heads");
   const std::int64_t full_ffn = in.required_size("intermediate_size");
@@ -233,7 +141,7 @@ void read_widths(const Reader& in, BertConfig& config) {
 
   const json* ours = in.find("costeff");
   if (ours == nullptr) return;
-  const Reader costeff(*ours, in.where() + ": costeff");
+  const ConfigReader costeff(*ours, in.where() + ": costeff");
   refine(costeff, "heads", "num_attention_heads", config.heads);
   refine(costeff, "ffn", slender_ffn == -1 ? "intermediate_size" : "prun_intermediate_size", config.ffn);
   config.kept_heads = read_kept(costeff, "kept_heads", config.heads);
@@ -243,51 +151,21 @@ void read_widths(const Reader& in, BertConfig& config) {
   }
 }
 
-bool is_key_of_exits(const Reader& in) {
-  for (const char* key : {"pooling_mode", "hidden_mode", "last_n_hidden", "pooler_dense"}) {
-    if (in.find(key) != nullptr) return true;
-  }
-  return false;
-}
-
-// One of two names, the first of which is the default; true for the second.
-bool second_of(const Reader& in, const char* key, const char* first, const char* second) {
-  const json* value = in.find(key);
-  if (value == nullptr || *value == first) return false;
-  if (*value != second) {
-    fail("{}: '{}' is {}; it must be \"{}\" or \"{}\"", in.where(), key, shown(*value), first, second);
-  }
-  return true;
-}
-
-std::optional<ExitConfig> read_exits(const Reader& in) {
-  const json* ours = in.find("costeff");
-  const bool has_start = ours != nullptr && ours->is_object() && ours->contains("exit_start");
-  if (!has_start && !is_key_of_exits(in)) return std::nullopt;
-  ExitConfig exits;
-  if (has_start) exits.first = Reader(*ours, in.where() + ": costeff").size("exit_start", 1);
-  exits.pooling = second_of(in, "pooling_mode", "cls", "avg") ? Pooling::mean : Pooling::cls;
-  exits.mode = second_of(in, "hidden_mode", "concat", "avg") ? HiddenMode::average : HiddenMode::concat;
-  exits.last_hidden = in.size("last_n_hidden", 1);
-  if (const json* dense = in.find("pooler_dense"); dense != nullptr) {
-    if (!dense->is_boolean())
-      fail("{}: 'pooler_dense' is {}; it must be true or false", in.where(), shown(*dense));
-    exits.dense = dense->get<bool>();
-  }
-  return exits;
-}
-
 double parameters(const BertConfig& c) {
   const auto real = [](std::int64_t x) { return static_cast<double>(x); };
   const double hidden = real(c.hidden_size);
   const double words = c.embedding_rank == -1 ? real(c.vocab_size) * hidden
                                               : (real(c.vocab_size) + hidden) * real(c.embedding_rank);
-  double total = words + (real(c.max_position_embeddings) + real(c.type_vocab_size) + 2) * hidden +
-                 (hidden + 1) * hidden + (hidden + 1) * real(c.num_labels());
+  double total = words + (real(c.max_position_embeddings) + real(c.type_vocab_size) + 2) * hidden;
   for (std::size_t i = 0; i < c.heads.size(); ++i) {
     const double inner = real(c.heads[i]) * real(c.head_dim);
     total += 3 * (hidden + 1) * inner + (inner + 1) * hidden + 4 * hidden;
     total += (hidden + 1) * real(c.ffn[i]) + (real(c.ffn[i]) + 1) * hidden;
+  }
+  for (std::int64_t i = c.first_exit(); i <= c.layers(); ++i) {
+    const ExitShape exit = c.exit_shape(i);
+    if (exit.dense) total += (real(exit.read) + 1) * hidden;
+    total += (real(exit.classifier) + 1) * real(c.num_labels());
   }
   return total;
 }
@@ -319,20 +197,6 @@ void write_slender_keys(const BertConfig& config, json& out) {
   costeff["ffn"] = config.ffn;
 }
 
-void write_exits(const std::optional<ExitConfig>& exits, json& out) {
-  if (!exits) {
-    for (const char* key : {"pooling_mode", "hidden_mode", "last_n_hidden", "pooler_dense"}) out.erase(key);
-    if (const auto costeff = out.find("costeff"); costeff != out.end() && costeff->is_object())
-      costeff->erase("exit_start");
-    return;
-  }
-  out["pooling_mode"] = exits->pooling == Pooling::mean ? "avg" : "cls";
-  out["hidden_mode"] = exits->mode == HiddenMode::average ? "avg" : "concat";
-  out["last_n_hidden"] = exits->last_hidden;
-  out["pooler_dense"] = exits->dense;
-  out["costeff"]["exit_start"] = exits->first;
-}
-
 void write_plain_keys(const BertConfig& config, json& out) {
   out["num_attention_heads"] = config.heads.front();
   out["intermediate_size"] = config.ffn.front();
@@ -350,21 +214,9 @@ bool BertConfig::is_plain() const {
          embedding_rank == -1 && !exits;
 }
 
-Pooling pooling(std::string_view name) {
-  if (name == "cls") return Pooling::cls;
-  if (name == "mean") return Pooling::mean;
-  fail_usage("'{}' is no pooling; it must be cls or mean", name);
-}
-HiddenMode hidden_mode(std::string_view name) {
-  if (name == "concat") return HiddenMode::concat;
-  if (name == "average") return HiddenMode::average;
-  fail_usage("'{}' is no way to join hidden states; it must be concat or average", name);
-}
-std::string_view name_of(Pooling pooling) {
-  return pooling == Pooling::cls ? "cls" : "mean";
-}
-std::string_view name_of(HiddenMode mode) {
-  return mode == HiddenMode::concat ? "concat" : "average";
+ExitShape BertConfig::exit_shape(std::int64_t i) const {
+  if (!exits) return {.read = hidden_size, .dense = true, .classifier = hidden_size};
+  return exits->shape(i, hidden_size);
 }
 
 BertConfig BertConfig::plain(std::int64_t vocab_size, std::int64_t hidden_size, std::int64_t layers,
@@ -389,7 +241,7 @@ BertConfig BertConfig::read(const std::string& path) {
 }
 
 BertConfig BertConfig::from_json(const json& source, const std::string& where) {
-  const Reader in(source, where);
+  const ConfigReader in(source, where);
   refuse_what_is_not_bert(in);
   BertConfig config;
   config.vocab_size = in.required_size("vocab_size");

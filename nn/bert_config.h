@@ -5,37 +5,11 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "nn/exit_config.h"
+
 namespace costeff {
-
-// What an exit reads of the hidden states [tokens, H]: the row of [CLS], or the mean over a sequence's real
-// rows.
-enum class Pooling : std::uint8_t { cls, mean };
-// How several hidden states become one: side by side, or their mean.
-enum class HiddenMode : std::uint8_t { concat, average };
-
-Pooling pooling(std::string_view name);         // "cls", "mean"; throws UsageError for another name
-HiddenMode hidden_mode(std::string_view name);  // "concat", "average"; throws UsageError for another name
-std::string_view name_of(Pooling pooling);
-std::string_view name_of(HiddenMode mode);
-
-// The exits of a multi-exit BERT: z_i = W_i dropout(tanh(x_i)) + b_i for i = first..L, where x_i is what is
-// read of the last `last_hidden` of the states h_0..h_i (of all of them where there are fewer).
-//
-// In the file these are the keys of the COST-EFF authors' code: `pooling_mode` ("cls" or "avg"),
-// `hidden_mode`
-// ("concat" or "avg"), `last_n_hidden`, `pooler_dense`; and `costeff`: {"exit_start": first}.
-struct ExitConfig {
-  std::int64_t first = 1;  // exit_start
-  Pooling pooling = Pooling::cls;
-  HiddenMode mode = HiddenMode::concat;
-  std::int64_t last_hidden = 1;
-  bool dense = false;  // a dense layer [H, width of x_i] before the tanh
-
-  bool operator==(const ExitConfig&) const = default;
-};
 
 // The sizes and settings of a BERT with a classifier. A slender model (fewer heads or FFN neurons in some
 // layers, a factorised word embedding) is described by the same fields as a plain one.
@@ -78,6 +52,7 @@ struct BertConfig {
   std::int64_t layers() const { return static_cast<std::int64_t>(heads.size()); }
   // The first exit: L in a model without exits.
   std::int64_t first_exit() const { return exits ? exits->first : layers(); }
+  ExitShape exit_shape(std::int64_t i) const;  // of exit i; without exits, of BERT's pooler and classifier
   std::int64_t num_labels() const { return static_cast<std::int64_t>(labels.size()); }
   bool is_regression() const { return labels.size() == 1; }
   // True if plain BERT can express it: all layers alike, heads fill the hidden size, the embedding is one
@@ -100,7 +75,7 @@ struct BertConfig {
   nlohmann::json to_json() const;
 
   // Throws Error, beginning with `where`, if a size is below 1 or above 2^20, the widths do not fit together,
-  // a rate is out of range, or the model would have 2^33 parameters or more.
+  // a rate is out of range, or the model would have 2^33 parameters or more, exits included.
   void check(const std::string& where) const;
 };
 

@@ -41,8 +41,8 @@ tools/fetch_backbone.sh
 
 costeff=build/release/tools/costeff
 sample=data/samples/SST-2
-mkdir -p build/demo
-runs=$(mktemp -d "build/demo/$(date +%Y%m%d-%H%M%S)-XXX")
+runs=build/demo/$(date +%Y%m%d-%H%M%S)-$$
+mkdir -p "$runs"
 
 for seed in "${seeds[@]}"; do
   echo

@@ -77,8 +77,22 @@ std::string key_below(int rows) {
                      rows);
 }
 
-std::string data_block(const std::string& name, const std::string& rows) {
-  return fmt::format("${} << EOD\n{}EOD\n", name, rows);
+std::string x_label(const std::string& text) {
+  return fmt::format("set xlabel {} offset 0,0.3 tc rgb ink\n", gnuplot_string(text));
+}
+
+std::string y_label(const std::string& text) {
+  return fmt::format("set ylabel {} offset 0.8,0 tc rgb ink\n", gnuplot_string(text));
+}
+
+void Plot::add(const std::string& rows, const std::string& how) {
+  const std::string block = fmt::format("${}{}", name_, parts_.size());
+  blocks_ += fmt::format("{} << EOD\n{}EOD\n", block, rows);
+  parts_.push_back(fmt::format("{} {}", block, how));
+}
+
+std::string Plot::command() const {
+  return fmt::format("plot {}\n", fmt::join(parts_, ", "));
 }
 
 }  // namespace costeff

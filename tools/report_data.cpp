@@ -156,7 +156,8 @@ void add_line(const Json& line, double step, const std::string& metric, StageRep
   } else if (const auto loss = real(line, "loss")) {
     const std::string phase = text(line, "phase");
     if (stage.phases.empty() || stage.phases.back() != phase) stage.phases.push_back(phase);
-    stage.losses.push_back({step, *loss, stage.phases.size() - 1});
+    const bool alone = member(line, "features_alone") == Json(true);
+    stage.losses.push_back({step, *loss, stage.phases.size() - 1, alone});
   }
 }
 

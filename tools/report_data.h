@@ -20,7 +20,8 @@ struct ExitScore {
 struct LossPoint {
   double step = 0;
   double loss = 0;
-  std::size_t phase = 0;  // in StageReport::phases
+  std::size_t phase = 0;        // in StageReport::phases
+  bool features_alone = false;  // the step learned no predictions
 };
 
 struct DevPoint {

@@ -45,7 +45,29 @@ std::string edges(const Figure& figure, double upper, double lower);
 double below_plot(int key_rows);
 // That key, at the picture's bottom.
 std::string key_below(int rows);
-// "$name << EOD", the rows, "EOD".
-std::string data_block(const std::string& name, const std::string& rows);
+// The label of an axis, a string of gnuplot's: "set xlabel 'step' ...".
+std::string x_label(const std::string& text);
+std::string y_label(const std::string& text);
+
+// A plot command and the rows that it draws, which stand before it in the script.
+class Plot {
+ public:
+  // `name` begins the names of the data blocks; it must differ from those of other plots in the script.
+  explicit Plot(std::string name) : name_(std::move(name)) {}
+
+  // Rows, and how they are drawn: "with lines lw 2 notitle".
+  void add(const std::string& rows, const std::string& how);
+  // What is drawn without rows: "0.5 with lines".
+  void add(const std::string& formula) { parts_.push_back(formula); }
+
+  bool empty() const { return parts_.empty(); }
+  const std::string& blocks() const { return blocks_; }
+  std::string command() const;
+
+ private:
+  std::string name_;
+  std::string blocks_;
+  std::vector<std::string> parts_;
+};
 
 }  // namespace costeff

@@ -21,16 +21,13 @@ double drawn(const ReportData& data, double score) {
 std::string score_axis(const ReportData& data, const std::vector<double>& scores) {
   const std::string name = metric_name(data.metric);
   const Range range = range_of(scores, 0.08);
-  return fmt::format("set yrange {}\nset ytics {:.6g}\nset ylabel {} offset 0.8,0 tc rgb ink\n",
-                     range_text(range), tic_step(range, 6),
-                     gnuplot_string(is_percentage(data.metric) ? fmt::format("{} on dev, %", name)
-                                                               : fmt::format("{} on dev", name)));
+  return fmt::format("set yrange {}\nset ytics {:.6g}\n{}", range_text(range), tic_step(range, 6),
+                     y_label(fmt::format("{} on dev{}", name, is_percentage(data.metric) ? ", %" : "")));
 }
 
-// One model as a point: its data block and its part of the plot command.
+// How a model is drawn.
 struct Point {
   const ModelReport* model;
-  const char* block;
   const char* title;
   const char* style;
 };
@@ -71,25 +68,23 @@ Figure score_flops_figure(const ReportData& data) {
   for (const SweepPoint& point : data.sweep) {
     if (seen(point.flops, point.score)) rows += fmt::format("{:.17g} {:.17g}\n", flops.back(), scores.back());
   }
-  std::string blocks = data_block("sweep", rows);
-  std::vector<std::string> plots;
-  if (!rows.empty())
-    plots.emplace_back("$sweep with linespoints pt 7 ps 0.45 lw 2 lc rgb accent title 'thresholds'");
+  Plot plot("score");
+  if (!rows.empty()) plot.add(rows, "with linespoints pt 7 ps 0.45 lw 2 lc rgb accent title 'thresholds'");
   const ModelReport* early = data.early_exit();
   const std::string chosen =
       early == nullptr ? "" : fmt::format("chosen: {}", threshold_text(*early->threshold));
   const std::vector<Point> points = {
-      {data.fine_tuned(), "tuned", "fine-tuned", "pt 5 ps 1.1 lc rgb orange"},
-      {data.assistant(), "assistant", "assistant", "pt 9 ps 1.3 lc rgb violet"},
-      {data.full_depth(), "full", "full depth", "pt 13 ps 1.5 lc rgb accent"},
-      {data.early_exit(), "early", chosen.c_str(), "pt 6 ps 1.7 lw 2.5 lc rgb ink"},
+      {data.fine_tuned(), "fine-tuned", "pt 5 ps 1.1 lc rgb orange"},
+      {data.assistant(), "assistant", "pt 9 ps 1.3 lc rgb violet"},
+      {data.full_depth(), "full depth", "pt 13 ps 1.5 lc rgb accent"},
+      {data.early_exit(), chosen.c_str(), "pt 6 ps 1.7 lw 2.5 lc rgb ink"},
   };
   for (const Point& point : points) {
     if (point.model == nullptr || !seen(point.model->flops, point.model->score)) continue;
-    blocks += data_block(point.block, fmt::format("{:.17g} {:.17g}\n", flops.back(), scores.back()));
-    plots.push_back(fmt::format("${} with points {} title '{}'", point.block, point.style, point.title));
+    plot.add(fmt::format("{:.17g} {:.17g}\n", flops.back(), scores.back()),
+             fmt::format("with points {} title '{}'", point.style, point.title));
   }
-  if (plots.empty()) {
+  if (plot.empty()) {
     figure.missing = "There are no scores with FLOPs yet.";
     return figure;
   }
@@ -97,9 +92,9 @@ Figure score_flops_figure(const ReportData& data) {
   const Range x{*low / 1.25, *high * 1.25};
   figure.script = fmt::format(
       "{}{}set logscale x\nset xrange {}\nset xtics {}\nset xlabel 'FLOPs of a sentence' tc rgb "
-      "ink\n{}{}plot {}\n",
-      blocks, edges(figure, 12, figure.height - 12 - below_plot(3)), range_text(x), log_tics(x, round_count),
-      score_axis(data, scores), key_below(3), fmt::join(plots, ", "));
+      "ink\n{}{}{}",
+      plot.blocks(), edges(figure, 12, figure.height - 12 - below_plot(3)), range_text(x),
+      log_tics(x, round_count), score_axis(data, scores), key_below(3), plot.command());
   return figure;
 }
 
@@ -112,15 +107,14 @@ Figure score_exits_figure(const ReportData& data) {
                 .look =
                     "From which exit on the slender model is about as good as at its last, because "
                     "sentences may leave there."};
-  std::string blocks;
-  std::vector<std::string> plots;
+  Plot plot("exits");
   std::vector<double> scores;
   std::int64_t last = 1;
   const ModelReport* slender = data.full_depth() != nullptr && !data.full_depth()->exits.empty()
                                    ? data.full_depth()
                                    : data.early_exit();
-  for (const Point& series : {Point{data.assistant(), "assistant", "assistant", "pt 9 ps 1.1 lc rgb violet"},
-                              Point{slender, "slender", "COST-EFF", "pt 7 ps 0.9 lc rgb accent"}}) {
+  for (const Point& series : {Point{data.assistant(), "assistant", "pt 9 ps 1.1 lc rgb violet"},
+                              Point{slender, "COST-EFF", "pt 7 ps 0.9 lc rgb accent"}}) {
     if (series.model == nullptr || series.model->exits.empty()) continue;
     std::string rows;
     for (const ExitScore& exit : series.model->exits) {
@@ -128,23 +122,19 @@ Figure score_exits_figure(const ReportData& data) {
       last = std::max(last, exit.exit);
       rows += fmt::format("{} {:.17g}\n", exit.exit, scores.back());
     }
-    blocks += data_block(series.block, rows);
-    plots.push_back(
-        fmt::format("${} with linespoints lw 2 {} title '{}'", series.block, series.style, series.title));
+    plot.add(rows, fmt::format("with linespoints lw 2 {} title '{}'", series.style, series.title));
   }
-  if (plots.empty()) {
+  if (plot.empty()) {
     figure.missing = "There are no scores per exit yet.";
     return figure;
   }
   if (const ModelReport* tuned = data.fine_tuned(); tuned != nullptr && tuned->score) {
     scores.push_back(drawn(data, *tuned->score));
-    plots.push_back(
-        fmt::format("{:.17g} with lines dt 2 lw 1.5 lc rgb orange title 'fine-tuned'", scores.back()));
+    plot.add(fmt::format("{:.17g} with lines dt 2 lw 1.5 lc rgb orange title 'fine-tuned'", scores.back()));
   }
-  figure.script = fmt::format(
-      "{}{}set xrange [0.7:{}.3]\nset xtics 1\nset xlabel 'exit' offset 0,0.3 tc rgb ink\n{}{}plot {}\n",
-      blocks, edges(figure, 12, figure.height - below_plot(2)), last, score_axis(data, scores), key_below(2),
-      fmt::join(plots, ", "));
+  figure.script = fmt::format("{}{}set xrange [0.7:{}.3]\nset xtics 1\n{}{}{}{}", plot.blocks(),
+                              edges(figure, 12, figure.height - below_plot(2)), last, x_label("exit"),
+                              score_axis(data, scores), key_below(2), plot.command());
   return figure;
 }
 
@@ -188,12 +178,12 @@ Figure exit_histogram_figure(const ReportData& data) {
                     i + 1, share);
   }
   const double most = 100 * *std::max_element(counts.begin(), counts.end()) / total;
+  Plot plot("exits");
+  plot.add(rows, "with boxes lc rgb accent notitle");
   figure.script = fmt::format(
-      "{}{}{}set xrange [0.4:{}.6]\nset yrange [0:{:.17g}]\nset xtics 1 scale 0\nset boxwidth 0.72\n"
-      "set xlabel 'exit' offset 0,0.3 tc rgb ink\nset ylabel 'sentences, %' offset 0.8,0 tc rgb ink\n"
-      "plot $exits with boxes lc rgb accent notitle\n",
-      data_block("exits", rows), labels, edges(figure, 12, figure.height - below_plot(0)), counts.size(),
-      1.15 * most);
+      "{}{}{}set xrange [0.4:{}.6]\nset yrange [0:{:.17g}]\nset xtics 1 scale 0\nset boxwidth 0.72\n{}{}{}",
+      plot.blocks(), labels, edges(figure, 12, figure.height - below_plot(0)), counts.size(), 1.15 * most,
+      x_label("exit"), y_label("sentences, %"), plot.command());
   return figure;
 }
 
@@ -230,13 +220,14 @@ Figure time_figure(const ReportData& data) {
     labels += fmt::format("set label {} at {:.17g},{} offset 0.6,0 tc rgb ink\n",
                           gnuplot_string(duration_text(*stages[i]->seconds)), time, i);
   }
+  Plot plot("stages");
+  plot.add(rows, "using 1:2:3:4:5:6 with boxxyerror lc rgb accent notitle");
   figure.script = fmt::format(
       "{}{}set lmargin at screen 0.37\nset yrange [{}.6:-0.6]\nset xrange [0:{:.17g}]\nset ytics ({}) scale "
       "0 tc rgb ink\nset border 2\n"
-      "unset grid\nset grid xtics lt 1 lw 1 lc rgb rule\nset xlabel '{}' offset 0,0.3 tc rgb ink\n"
-      "plot $stages using 1:2:3:4:5:6 with boxxyerror lc rgb accent notitle\n",
-      data_block("stages", rows), labels, stages.size() - 1, 1.22 * most / (minutes ? 60 : 1),
-      fmt::join(tics, ", "), minutes ? "minutes" : "seconds");
+      "unset grid\nset grid xtics lt 1 lw 1 lc rgb rule\n{}{}",
+      plot.blocks(), labels, stages.size() - 1, 1.22 * most / (minutes ? 60 : 1), fmt::join(tics, ", "),
+      x_label(minutes ? "minutes" : "seconds"), plot.command());
   return figure;
 }
 

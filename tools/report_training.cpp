@@ -17,14 +17,17 @@ struct Span {
   std::size_t begin = 0;
   std::size_t end = 0;
   std::size_t phase = 0;
+  bool features_alone = false;
 };
 
-// Runs of points of one phase. Each is smoothed by itself: what is trained for changes between them, and the
-// loss with it.
+// Runs of points of one phase and kind. Each is smoothed by itself: what is trained for changes between them,
+// and the loss with it.
 std::vector<Span> spans_of(const std::vector<LossPoint>& points) {
   std::vector<Span> spans;
   for (std::size_t i = 0; i < points.size(); ++i) {
-    if (i == 0 || points[i].phase != points[i - 1].phase) spans.push_back({i, i, points[i].phase});
+    const LossPoint& p = points[i];
+    if (i == 0 || p.phase != points[i - 1].phase || p.features_alone != points[i - 1].features_alone)
+      spans.push_back({i, i, p.phase, p.features_alone});
     spans.back().end = i + 1;
   }
   return spans;
@@ -72,6 +75,13 @@ bool coloured(const StageReport& stage) {
   return stage.phases.size() > 1 && stage.phases.size() <= 4 && stage.rounds.empty();
 }
 
+// Whether steps that learn features alone, which have a loss of their own level, get a colour.
+bool features_apart(const StageReport& stage) {
+  const auto alone = [](const LossPoint& point) { return point.features_alone; };
+  const auto count = std::count_if(stage.losses.begin(), stage.losses.end(), alone);
+  return !coloured(stage) && count > 0 && count < static_cast<std::ptrdiff_t>(stage.losses.size());
+}
+
 // Thin upright lines where phases or rounds begin; rounds are numbered above the picture.
 std::string boundaries(const StageReport& stage, bool numbered) {
   std::string out;
@@ -98,18 +108,20 @@ std::string boundaries(const StageReport& stage, bool numbered) {
 std::string loss_script(const StageReport& stage) {
   constexpr const char* kColours[] = {"accent", "orange", "violet", "ink"};
   const std::vector<Span> spans = spans_of(stage.losses);
-  std::string blocks = data_block("raw", thinned(stage.losses, spans));
-  std::vector<std::string> plots = {"$raw with lines lw 1 lc rgb wash notitle"};
-  const bool by_phase = coloured(stage);
-  for (std::size_t phase = 0; phase < (by_phase ? stage.phases.size() : 1); ++phase) {
+  Plot plot("loss");
+  plot.add(thinned(stage.losses, spans), "with lines lw 1 lc rgb wash notitle");
+  std::vector<std::string> curves = {""};
+  if (coloured(stage)) curves = stage.phases;
+  if (features_apart(stage)) curves = {"predictions and features", "features alone"};
+  for (std::size_t curve = 0; curve < curves.size(); ++curve) {
     std::string rows;
     for (const Span& span : spans) {
-      if (!by_phase || span.phase == phase) rows += smoothed(stage.losses, span);
+      const std::size_t its = coloured(stage) ? span.phase : span.features_alone ? 1 : 0;
+      if (curves.size() == 1 || its == curve) rows += smoothed(stage.losses, span);
     }
-    blocks += data_block(fmt::format("smooth{}", phase), rows);
-    plots.push_back(
-        fmt::format("$smooth{} with lines lw 2 lc rgb {} {}", phase, kColours[phase],
-                    by_phase ? "title " + gnuplot_string(plain_text(stage.phases[phase], 30)) : "notitle"));
+    plot.add(rows, fmt::format("with lines lw 2 lc rgb {} {}", kColours[curve],
+                               curves.size() > 1 ? "title " + gnuplot_string(plain_text(curves[curve], 30))
+                                                 : "notitle"));
   }
   std::vector<double> losses;
   for (const LossPoint& point : stage.losses) losses.push_back(point.loss);
@@ -121,15 +133,16 @@ std::string loss_script(const StageReport& stage) {
     axis = fmt::format("set logscale y\nset yrange {}\nset ytics {}\n", range_text(y),
                        log_tics(y, [](double at) { return fmt::format("{:g}", at); }));
   }
-  return fmt::format("{}{}set ylabel 'loss' offset 0.8,0 tc rgb ink\n{}set key top right\nplot {}\n", blocks,
-                     axis, boundaries(stage, true), fmt::join(plots, ", "));
+  // Between the two levels, or where a falling loss leaves room.
+  const char* key = features_apart(stage) ? "center" : "top";
+  return fmt::format("{}{}{}{}set key {} right\n{}", plot.blocks(), axis, y_label("loss"),
+                     boundaries(stage, true), key, plot.command());
 }
 
 std::string dev_script(const ReportData& data, const StageReport& stage) {
   const double unit = is_percentage(data.metric) ? 100 : 1;
   std::vector<double> scores;
-  std::string blocks;
-  std::vector<std::string> plots;
+  Plot plot("dev");
   std::vector<std::int64_t> exits;
   for (const DevPoint& point : stage.dev) {
     for (const ExitScore& exit : point.exits) {
@@ -138,10 +151,7 @@ std::string dev_script(const ReportData& data, const StageReport& stage) {
   }
   std::sort(exits.begin(), exits.end());
   const auto add = [&](const std::string& rows, const std::string& colour, const std::string& title) {
-    const std::string name = fmt::format("dev{}", plots.size());
-    blocks += data_block(name, rows);
-    plots.push_back(
-        fmt::format("${} with linespoints pt 7 ps 0.45 lw 1.6 lc rgb {} {}", name, colour, title));
+    plot.add(rows, fmt::format("with linespoints pt 7 ps 0.45 lw 1.6 lc rgb {} {}", colour, title));
   };
   for (std::size_t i = 0; i < exits.size(); ++i) {
     std::string rows;
@@ -169,9 +179,9 @@ std::string dev_script(const ReportData& data, const StageReport& stage) {
   const Range range = range_of(scores, 0.1);
   return fmt::format(
       "{}unset label\nunset arrow\n{}unset logscale y\nset yrange {}\nset ytics {:.6g}\nset ylabel {} "
-      "offset 1.6,0 tc rgb ink\n{}plot {}\n",
-      blocks, boundaries(stage, false), range_text(range), tic_step(range, 4), gnuplot_string(label),
-      key_below(2), fmt::join(plots, ", "));
+      "offset 1.6,0 tc rgb ink\n{}{}",
+      plot.blocks(), boundaries(stage, false), range_text(range), tic_step(range, 4), gnuplot_string(label),
+      key_below(2), plot.command());
 }
 
 bool has_scores(const StageReport& stage) {
@@ -203,10 +213,10 @@ Figure training_figure(const ReportData& data, const StageReport& stage) {
         "a "
         "round takes heads and neurons away{}.",
         below);
-    figure.look =
-        "Where a round learns features alone first, its loss has a low level and then a high one; each of "
-        "them "
-        "should come down within a round, and not pile up from round to round.";
+    figure.look = features_apart(stage)
+                      ? "A round learns features alone first: either colour's loss should come down within a "
+                        "round, and not pile up from round to round."
+                      : "The loss should come down within a round, and not pile up from round to round.";
   } else {
     figure.read =
         fmt::format("The strong line is the training loss, smoothed, over the faint unsmoothed one{}{}.",
@@ -218,7 +228,7 @@ Figure training_figure(const ReportData& data, const StageReport& stage) {
   double last = std::max(1.0, stage.losses.back().step);
   for (const DevPoint& point : stage.dev) last = std::max(last, point.step);
   figure.script = fmt::format("set xrange [0:{:.17g}]\nset xtics {:.6g}\n", last, tic_step({0, last}, 6));
-  const char* step_axis = "set format x '%g'\nset xlabel 'step' offset 0,0.3 tc rgb ink\n";
+  const std::string step_axis = fmt::format("set format x '%g'\n{}", x_label("step"));
   if (!dev) {
     figure.script += fmt::format("{}{}{}", edges(figure, 26, figure.height - below_plot(0)), step_axis,
                                  loss_script(stage));

@@ -41,23 +41,21 @@ std::string panel_script(const Panel& panel, const std::vector<RoundReport>& rou
     for (const double value : values) most = std::max(most, value);
   }
   layers = alike(panel) ? 1 : std::min(layers, kMostLayers);
-  std::string blocks;
-  std::vector<std::string> plots;
+  Plot plot(panel.name);
   for (std::size_t layer = 0; layer < layers; ++layer) {
     std::string rows = panel.full ? fmt::format("0 {:.17g}\n", *panel.full) : "";
     for (std::size_t r = 0; r < rounds.size(); ++r) {
       if (layer < panel.values[r].size())
         rows += fmt::format("{} {:.17g}\n", rounds[r].round, panel.values[r][layer]);
     }
-    blocks += data_block(fmt::format("{}{}", panel.name, layer), rows);
     const bool named = layers > 1 && (layers <= 6 || layer == 0 || layer + 1 == layers);
-    plots.push_back(fmt::format("${}{} with linespoints pt 7 ps 0.5 lw 1.8 lc rgb {} {}", panel.name, layer,
-                                layers == 1 ? "accent" : ramp(layer, layers),
-                                named ? fmt::format("title 'layer {}'", layer + 1) : "notitle"));
+    plot.add(rows, fmt::format("with linespoints pt 7 ps 0.5 lw 1.8 lc rgb {} {}",
+                               layers == 1 ? "accent" : ramp(layer, layers),
+                               named ? fmt::format("title 'layer {}'", layer + 1) : "notitle"));
   }
   const Range range{0, 1.12 * std::max(most, 1.0)};
-  return fmt::format("{}set yrange {}\nset ytics {:.6g}\nset ylabel '{}' offset 0.8,0 tc rgb ink\nplot {}\n",
-                     blocks, range_text(range), tic_step(range, 4), panel.label, fmt::join(plots, ", "));
+  return fmt::format("{}set yrange {}\nset ytics {:.6g}\n{}{}", plot.blocks(), range_text(range),
+                     tic_step(range, 4), y_label(panel.label), plot.command());
 }
 
 std::vector<Panel> panels_of(const ReportData& data, const std::vector<RoundReport>& rounds) {
@@ -112,10 +110,8 @@ std::int64_t removed_in(const std::vector<RoundReport>& rounds, std::size_t laye
 }
 
 std::string layer_axis(std::size_t layers) {
-  return fmt::format(
-      "set yrange [{}.5:0.5]\nset ytics 1 scale 0 tc rgb ink\nset ylabel 'layer' offset 0.8,0 tc rgb ink\n"
-      "unset grid\nunset border\n",
-      layers);
+  return fmt::format("set yrange [{}.5:0.5]\nset ytics 1 scale 0 tc rgb ink\n{}unset grid\nunset border\n",
+                     layers, y_label("layer"));
 }
 
 }  // namespace
@@ -150,8 +146,7 @@ Figure widths_figure(const ReportData& data) {
   for (std::size_t i = 0; i < panels.size(); ++i) {
     const double top = 12 + static_cast<double>(i) * (panel_height + gap);
     figure.script += edges(figure, top, top + panel_height);
-    if (i + 1 == panels.size())
-      figure.script += "set xlabel 'round' offset 0,0.3 tc rgb ink\nset format x '%g'\n";
+    if (i + 1 == panels.size()) figure.script += x_label("round") + "set format x '%g'\n";
     if (!keyed && !alike(panels[i])) {
       figure.script += key_below(2);
       keyed = true;
@@ -196,20 +191,14 @@ Figure heads_figure(const ReportData& data) {
       }
     }
   }
-  std::string blocks;
-  std::vector<std::string> plots;
-  for (const auto& [name, rows, ink] :
-       {std::tuple("kept", &kept, "accent"), std::tuple("removed", &removed, "rule")}) {
-    if (rows->empty()) continue;
-    blocks += data_block(name, *rows);
-    plots.push_back(fmt::format("${} with boxxyerror lc rgb {} notitle", name, ink));
+  Plot plot("heads");
+  for (const auto& [rows, ink] : {std::pair(&kept, "accent"), std::pair(&removed, "rule")}) {
+    if (!rows->empty()) plot.add(*rows, fmt::format("with boxxyerror lc rgb {} notitle", ink));
   }
   figure.height = std::clamp(60 + 30 * static_cast<int>(layers), 120, 520);
-  figure.script = fmt::format(
-      "{}{}{}set xrange [0.5:{}.5]\nset xtics 1,{} scale 0 tc rgb ink\nset xlabel 'head' offset 0,0.3 tc rgb "
-      "ink\nplot "
-      "{}\n",
-      blocks, labels, layer_axis(layers), heads, heads / 17 + 1, fmt::join(plots, ", "));
+  figure.script =
+      fmt::format("{}{}{}set xrange [0.5:{}.5]\nset xtics 1,{} scale 0 tc rgb ink\n{}{}", plot.blocks(),
+                  labels, layer_axis(layers), heads, heads / 17 + 1, x_label("head"), plot.command());
   return figure;
 }
 
@@ -252,17 +241,13 @@ Figure neurons_figure(const ReportData& data) {
     labels += fmt::format("set label '{}' at graph 1.02, first {} left tc rgb ink\n", kept.size(), layer + 1);
   }
   figure.height = 62 + row * static_cast<int>(layers);
-  const double stroke = 0.8 * row;
-  figure.script = fmt::format(
-      "{}{}{}{}set rmargin at screen 0.87\nset tmargin at screen {:.5f}\n"
-      "set bmargin at screen {:.5f}\nset xrange [0:{}]\nset xtics {:.6g} scale 0\nset xlabel 'neuron' offset "
-      "0,0.3 "
-      "tc rgb ink\n"
-      "plot $ground with lines lw {:.2f} lc rgb rule notitle, $neurons with lines lw {:.2f} lc rgb accent "
-      "notitle\n",
-      data_block("ground", ground), data_block("neurons", rows), labels, layer_axis(layers),
-      1 - 12.0 / figure.height, 50.0 / figure.height, neurons, tic_step({0, static_cast<double>(neurons)}, 5),
-      stroke, stroke);
+  Plot plot("neurons");
+  plot.add(ground, fmt::format("with lines lw {:.2f} lc rgb rule notitle", 0.8 * row));
+  plot.add(rows, fmt::format("with lines lw {:.2f} lc rgb accent notitle", 0.8 * row));
+  figure.script =
+      fmt::format("{}{}{}set rmargin at screen 0.87\n{}set xrange [0:{}]\nset xtics {:.6g} scale 0\n{}{}",
+                  plot.blocks(), labels, layer_axis(layers), edges(figure, 12, figure.height - 50), neurons,
+                  tic_step({0, static_cast<double>(neurons)}, 5), x_label("neuron"), plot.command());
   return figure;
 }
 

@@ -121,7 +121,7 @@ def self_test():
         "costeff/exit.cpp": '#include "data/batch.h"\n#include "nn/bert.h"\n#include "../tensor/tensor.h"\n',
         "tools/main.cpp": '#include "costeff/exit.h"\n#include "data/batch.h"\n',
         "tests/nn/bert_test.cpp": '#include "nn/bert.h"\n',
-        "docs/notes.md": "See https://example.org/home/page and ~/.cache and <dir>/root/x.\n",
+        "docs/notes.md": "See https://example.org/home/page and ~/.cache and <dir>/" + "root/x.\n",
         "build/generated.h": '#include "tools/x.h"\n',
         "nn/long.cpp": "//\n" * MAX_LINES,
     }

@@ -1,14 +1,11 @@
-// Single operations against PyTorch: ops.safetensors of the reference folder (COSTEFF_REFERENCE, or beside
-// the source tree), forward and gradients, wide values and near-constant rows included.
-#include <gtest/gtest.h>
-
-#include <cstdlib>
-#include <filesystem>
+// Single operations against PyTorch: ops.safetensors of the reference folder, forward and gradients, wide
+// values and near-constant rows included.
 #include <map>
 #include <set>
 
 #include "nn/safetensors.h"
 #include "tests/autograd/support.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {
@@ -16,13 +13,6 @@ namespace {
 using namespace testing;
 
 using Inputs = std::span<const Variable>;
-
-std::filesystem::path ops_file() {
-  const char* folder = std::getenv("COSTEFF_REFERENCE");
-  const std::filesystem::path place =
-      folder != nullptr ? folder : std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "reference";
-  return place / "ops.safetensors";
-}
 
 Tensor read(const SafetensorsFile& file, const std::string& name, DType dtype) {
   const std::vector<std::int64_t>& sizes = file.info(name).shape;
@@ -103,25 +93,27 @@ std::set<std::string> names_in(const SafetensorsFile& file) {
 class OpsReference : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(ops_file())) GTEST_SKIP() << "no reference numbers at " << ops_file();
+    const auto folder = reference_folder();
+    COSTEFF_SKIP_WITHOUT(folder);
+    file_.emplace((*folder / "ops.safetensors").string());
   }
+
+  std::optional<SafetensorsFile> file_;
 };
 
 TEST_F(OpsReference, EveryOperationOfTheFileIsKnown) {
-  const SafetensorsFile file(ops_file().string());
-  const std::set<std::string> names = names_in(file);
+  const std::set<std::string> names = names_in(*file_);
   EXPECT_FALSE(names.empty());
   for (const std::string& name : names) EXPECT_TRUE(kFunctions.contains(name)) << name;
 }
 
 TEST_F(OpsReference, F64) {
-  const SafetensorsFile file(ops_file().string());
-  for (const std::string& op : names_in(file)) {
-    const Outcome actual = compute_from(file, op, DType::f64, DType::f64);
-    expect_close(actual.value, read(file, "out/" + op, DType::f64), 1e-10, op);
+  for (const std::string& op : names_in(*file_)) {
+    const Outcome actual = compute_from(*file_, op, DType::f64, DType::f64);
+    expect_close(actual.value, read(*file_, "out/" + op, DType::f64), 1e-10, op);
     for (std::size_t i = 0; i < actual.gradients.size(); ++i) {
       const std::string name = "out/" + op + ".grad." + std::to_string(i);
-      expect_close(actual.gradients[i], read(file, name, DType::f64), 1e-10, name);
+      expect_close(actual.gradients[i], read(*file_, name, DType::f64), 1e-10, name);
     }
   }
 }
@@ -129,10 +121,9 @@ TEST_F(OpsReference, F64) {
 // Near-constant rows magnify the rounding of their inputs to f32, so f32 is held against the operation in
 // f64, which the test above holds against the reference, of the same rounded inputs.
 TEST_F(OpsReference, F32) {
-  const SafetensorsFile file(ops_file().string());
-  for (const std::string& op : names_in(file)) {
-    const Outcome actual = compute_from(file, op, DType::f32, DType::f32);
-    const Outcome expected = compute_from(file, op, DType::f64, DType::f32);
+  for (const std::string& op : names_in(*file_)) {
+    const Outcome actual = compute_from(*file_, op, DType::f32, DType::f32);
+    const Outcome expected = compute_from(*file_, op, DType::f64, DType::f32);
     expect_close(actual.value, expected.value, 1e-5, op);
     for (std::size_t i = 0; i < actual.gradients.size(); ++i) {
       expect_close(actual.gradients[i], expected.gradients[i], 1e-5, op + ".grad." + std::to_string(i));

@@ -1,21 +1,10 @@
 // Real weights on real sentences against PyTorch: hidden states, and ten steps of fine-tuning.
-#include <cstdlib>
-
 #include "tests/costeff/support.h"
 
 namespace costeff {
 namespace {
 
 using namespace testing;
-
-// The default backbone, where tools/fetch_backbone.sh puts it; COSTEFF_BACKBONE names another place.
-std::string backbone_folder() {
-  if (const char* folder = std::getenv("COSTEFF_BACKBONE")) return folder;
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  const std::string base = cache != nullptr ? cache : std::string(home != nullptr ? home : "") + "/.cache";
-  return base + "/costeff/minilm-l6";
-}
 
 class MiniLmReference : public ::testing::TestWithParam<DType> {
  protected:

@@ -33,6 +33,49 @@ TEST(Settings, JsonRoundTrip) {
   EXPECT_THROW(settings_from_json(kStage, {{"epochs", 18446744073709551615u}}, {}), UsageError);
 }
 
+// What each fidelity makes of every "auto": the table of docs/fidelity.md.
+TEST(Settings, FidelityDecidesWhatIsAuto) {
+  struct Row {
+    Stage stage;
+    const char* fidelity;
+    const char* prediction;
+    const char* importance;
+    const char* embedding;
+    double feature_epochs;
+  };
+  for (const Row& row : {Row{Stage::assist, "paper", "soft", "paper", "plain", 0},
+                         Row{Stage::assist, "release", "both", "release", "plain", 2},
+                         Row{Stage::assist, "tuned", "soft", "paper", "weighted", 0},
+                         Row{Stage::slenderise, "paper", "soft", "paper", "plain", 0},
+                         Row{Stage::slenderise, "release", "soft", "release", "plain", 0},
+                         Row{Stage::slenderise, "tuned", "soft", "paper", "weighted", 0},
+                         Row{Stage::recover, "paper", "soft", "paper", "plain", 6},
+                         Row{Stage::recover, "release", "soft", "release", "plain", 6},
+                         Row{Stage::recover, "tuned", "soft", "paper", "weighted", 0}}) {
+    const std::string what = fmt::format("{} {}", name_of(row.stage), row.fidelity);
+    Settings s = default_settings(row.stage);
+    s.fidelity = row.fidelity;
+    s.epochs = 6;
+    s.lr = 3e-4;
+    const Settings now = decided(row.stage, s);
+    EXPECT_EQ(now.prediction, row.prediction) << what;
+    EXPECT_EQ(now.importance, row.importance) << what;
+    EXPECT_EQ(now.embedding, row.embedding) << what;
+    EXPECT_EQ(now.feature_epochs, row.feature_epochs) << what;
+    EXPECT_EQ(now.feature_lr, 3e-4) << what;
+    EXPECT_EQ(now.pooling, "auto") << "the model decides";
+
+    s.prediction = "hard";
+    s.importance = "random";
+    s.embedding = row.embedding == std::string("plain") ? "weighted" : "plain";
+    s.feature_epochs = 1.5;
+    s.feature_lr = 1e-3;
+    EXPECT_EQ(to_json(row.stage, decided(row.stage, s)), to_json(row.stage, s)) << "what is said stays";
+    s.no_features = true;
+    EXPECT_EQ(decided(row.stage, s).feature_epochs, 0) << what;
+  }
+}
+
 TEST(Settings, WhatMakesNoSenseIsRefusedByFlag) {
   check(kStage, good());
   const double nan = std::numeric_limits<double>::quiet_NaN();

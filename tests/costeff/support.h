@@ -1,11 +1,22 @@
-// What the tests of this room share: a small model, and made-up sentences of token ids.
+// What the tests of this room share: the default backbone, a small model, and made-up sentences of token ids.
 #pragma once
+
+#include <cstdlib>
 
 #include "costeff/classifier.h"
 #include "costeff/trainer.h"
 #include "tests/nn/reference.h"
 
 namespace costeff::testing {
+
+// The default backbone, where tools/fetch_backbone.sh puts it; COSTEFF_BACKBONE names another place.
+inline std::string backbone_folder() {
+  if (const char* folder = std::getenv("COSTEFF_BACKBONE")) return folder;
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  const std::string base = cache != nullptr ? cache : std::string(home != nullptr ? home : "") + "/.cache";
+  return base + "/costeff/minilm-l6";
+}
 
 inline BertConfig small_config(std::int64_t labels = 3) {
   BertConfig c = BertConfig::plain(60, 24, 3, 4, 40);

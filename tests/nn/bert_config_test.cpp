@@ -359,6 +359,30 @@ TEST(BertConfigTest, ExitsMakeTheRoundTripUnderTheAuthorsKeys) {
   }
 }
 
+// A last exit that reads 32 states of 2^14 units beside layers of next to nothing: [2^14, 2^19] of a dense
+// layer, or [2^14, 2^19] of a classifier, is the limit.
+TEST(BertConfigTest, ExitsCountAmongTheParameters) {
+  constexpr std::int64_t kHidden = 1 << 14;
+  BertConfig config = BertConfig::plain(60, 1, 31, 1, 1);
+  config.hidden_size = kHidden;
+  config.exits = ExitConfig{.first = 31, .last_hidden = 40};
+  config.check("x");
+  for (const bool dense : {true, false}) {
+    BertConfig large = config;
+    large.exits->dense = dense;
+    if (!dense) {
+      large.labels.clear();
+      for (std::int64_t i = 0; i < kHidden; ++i) large.labels.push_back(std::to_string(i));
+    }
+    EXPECT_THROW(large.check("x"), Error) << dense;
+    large.exits->last_hidden = 31;
+    large.check("x");
+    large.exits->last_hidden = 40;
+    large.exits->mode = HiddenMode::average;
+    large.check("x");
+  }
+}
+
 TEST(BertConfigTest, ExitsThatDoNotFit) {
   for (const json& wrong :
        {json{{"pooling_mode", "max"}}, json{{"hidden_mode", 3}}, json{{"last_n_hidden", 0}},

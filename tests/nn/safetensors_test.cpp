@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -16,15 +15,16 @@
 #include <vector>
 
 #include "tensor/error.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Pair;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
@@ -43,10 +43,10 @@ bool same(double a, double b) {
   return std::isnan(a) ? std::isnan(b) : a == b && std::signbit(a) == std::signbit(b);
 }
 
-class SafetensorsTest : public testing::Test {
+class SafetensorsTest : public ::testing::Test {
  protected:
   SafetensorsTest() {
-    std::string pattern = testing::TempDir() + "costeff_safetensors_XXXXXX";
+    std::string pattern = ::testing::TempDir() + "costeff_safetensors_XXXXXX";
     folder_ = ::mkdtemp(pattern.data());
     path_ = folder_ + "/model.safetensors";
   }
@@ -69,7 +69,7 @@ class SafetensorsTest : public testing::Test {
   std::string error_with(const std::string& header, std::size_t data_bytes) const {
     put_header(header, data_bytes);
     std::string error = error_of([&] { SafetensorsFile file(path_); });
-    EXPECT_THAT(error, testing::AnyOf(HasSubstr(path_), "no error"));
+    EXPECT_THAT(error, ::testing::AnyOf(HasSubstr(path_), "no error"));
     return error;
   }
 
@@ -221,7 +221,7 @@ TEST_F(SafetensorsTest, AFileThatIsNotOneIsRefused) {
     EXPECT_THAT(error_with(text, 0), HasSubstr("not a JSON object")) << text;
   }
   EXPECT_THAT(error_with(std::string(1'000'000, '['), 0), HasSubstr("nested too deeply"));
-  EXPECT_THAT(error_with("{\"a\":" + std::string(1000, '{'), 0), testing::Not("no error"));
+  EXPECT_THAT(error_with("{\"a\":" + std::string(1000, '{'), 0), ::testing::Not("no error"));
   EXPECT_LT(error_with('"' + std::string(1'000'000, 'x'), 0).size(), 1000u);
   EXPECT_EQ(error_with("{}  ", 0), "no error") << "no tensors, padding";
   EXPECT_EQ(error_with(R"({"__metadata__":{}})", 0), "no error");
@@ -362,15 +362,11 @@ TEST_F(SafetensorsTest, DamagedFilesNeverCrash) {
   EXPECT_GT(loaded, 0) << "damage to a name does no harm";
 }
 
-std::string reference_folder() {
-  const char* named = std::getenv("COSTEFF_REFERENCE");
-  return named != nullptr ? named : COSTEFF_SOURCE_DIR "/../shared/reference";
-}
-
 TEST(SafetensorsReferenceTest, EveryReferenceFileIsRead) {
-  if (!fs::exists(reference_folder())) GTEST_SKIP() << "no folder " << reference_folder();
+  const auto folder = testing::reference_folder();
+  COSTEFF_SKIP_WITHOUT(folder);
   int files = 0;
-  for (const auto& entry : fs::directory_iterator(reference_folder())) {
+  for (const auto& entry : fs::directory_iterator(*folder)) {
     if (entry.path().extension() != ".safetensors") continue;
     ++files;
     const SafetensorsFile file(entry.path().string());

@@ -1,6 +1,7 @@
 // costeff run and its stages: the whole method on a tiny model, killed and gone on with, and wrong calls.
 #include <csignal>
 #include <filesystem>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -177,11 +178,83 @@ TEST_F(PipelineTest, EachAblationRuns) {
                           {"--set", "assist.exit_losses=last,slenderise.exit_losses=last"},
                           {"--budget", "global", "--embedding", "plain", "--temperature", "2"},
                           {"--fidelity", "paper", "--pooling", "cls"},
-                          {"--fidelity", "release", "--last-n-hidden", "2", "--pooler-dense"},
                           {"--exit-start", "2", "--hidden-mode", "average", "--last-n-hidden", "2"}}) {
     const Outcome outcome = run(pipeline(folder_.path(flags[0] + flags.back()), flags));
     EXPECT_EQ(outcome.code, 0) << ::testing::PrintToString(flags) << outcome.err;
   }
+}
+
+// The mean of the exits' scores in a log's line of an evaluation.
+double mean_score(const Json& dev) {
+  if (!dev.contains("exits")) return dev["acc"].get<double>();
+  double sum = 0;
+  for (const Json& exit : dev["exits"]) sum += exit["acc"].get<double>();
+  return sum / static_cast<double>(dev["exits"].size());
+}
+
+TEST_F(PipelineTest, ReleaseGoesOnWithTheBestOnDev) {
+  const std::string out = folder_.path("run");
+  const std::string often =
+      "finetune.eval_every=2,assist.eval_every=2,recover.eval_every=2,"
+      "finetune.lr=2e-3,assist.lr=2e-3,slenderise.lr=2e-3,recover.lr=2e-3";
+  const Outcome outcome =
+      run(pipeline(out, {"--fidelity", "release", "--set", often, "--last-n-hidden", "2", "--pooler-dense"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  for (const std::string stage : {"finetune", "assist", "recover"}) {
+    const std::string folder = out + "/" + stage;
+    const std::vector<Json> log = read_log(folder);
+    std::map<std::int64_t, std::string> phase;
+    for (const Json& line : log) {
+      if (line.contains("loss")) phase[line["step"].get<std::int64_t>()] = line["phase"].get<std::string>();
+    }
+    std::int64_t best_step = 0;
+    double best = -1;
+    for (const Json& line : log) {
+      if (!line.contains("dev") || phase.at(line["step"].get<std::int64_t>()) == "features") continue;
+      if (mean_score(line["dev"]) <= best) continue;
+      best = mean_score(line["dev"]);
+      best_step = line["step"].get<std::int64_t>();
+    }
+    const Json result = Json::parse(read(folder + "/result.json"));
+    EXPECT_EQ(result["best_step"], best_step) << stage;
+    const bool last = best_step == result["steps"];
+    EXPECT_EQ(read(folder + "/best/model.safetensors") == read(folder + "/last/model.safetensors"), last);
+  }
+  EXPECT_FALSE(fs::exists(out + "/slenderise/best")) << "sizes still change";
+  const auto settings = [&](const std::string& stage) {
+    return Json::parse(read(out + "/" + stage + "/config.json"))["settings"];
+  };
+  EXPECT_EQ(settings("assist")["teacher"], out + "/finetune/best");
+  EXPECT_EQ(settings("assist")["model"], model_) << "not the fine-tuned one";
+  EXPECT_EQ(settings("slenderise")["model"], out + "/assist/best");
+  EXPECT_EQ(settings("slenderise")["teacher"], out + "/assist/best");
+  EXPECT_EQ(settings("recover")["model"], out + "/slenderise/last");
+  EXPECT_EQ(settings("recover")["teacher"], out + "/assist/best");
+}
+
+// Half of each round but the last.
+TEST_F(PipelineTest, TheLogSaysWhichStepsLearnFeaturesAlone) {
+  const std::string out = folder_.path("run");
+  ASSERT_EQ(run(pipeline(out, {"--set", "recover.feature_epochs=1"})).code, 0);
+  std::vector<std::pair<std::string, std::vector<bool>>> phases;
+  for (const std::string stage : kStageNames) {
+    for (const Json& line : read_log(out + "/" + stage)) {
+      if (!line.contains("loss")) continue;
+      const std::string name = stage + " " + line["phase"].get<std::string>();
+      if (phases.empty() || phases.back().first != name) phases.push_back({name, {}});
+      phases.back().second.push_back(line.contains("features_alone") && line["features_alone"] == true);
+    }
+  }
+  std::vector<std::string> names;
+  for (const auto& [name, alone] : phases) {
+    names.push_back(name);
+    const std::size_t expected = name == "slenderise round 1" ? alone.size() / 2
+                                 : name == "recover features" ? alone.size()
+                                                              : 0;
+    for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(alone[i], i < expected) << name << " step " << i;
+  }
+  EXPECT_EQ(names, (Words{"finetune labels", "assist predictions", "slenderise round 1", "slenderise round 2",
+                          "recover features", "recover predictions"}));
 }
 
 TEST_F(PipelineTest, WrongCalls) {

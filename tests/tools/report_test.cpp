@@ -57,6 +57,7 @@ class ReportTest : public ::testing::Test {
     Json line{{"step", step}, {"loss", 3 * std::exp(-step / 10.0) + 0.1}, {"tokens", 100}};
     if (stage != "finetune")
       line["phase"] = stage == "slenderise" ? "round 1" : step <= 10 ? "features" : "predictions";
+    if (stage == "slenderise" && step % 20 < 10) line["features_alone"] = true;
     return line;
   }
   static Json dev_line(const std::string& stage, int step) {
@@ -182,6 +183,8 @@ TEST_F(ReportTest, PicturesHoldTheNumbers) {
               AllOf(HasSubstr(">75 %<"), HasSubstr(">25 %<")));
   EXPECT_THAT(read(folder_.path("run/report/score-flops.svg")), HasSubstr(">chosen: 0.31<"));
   EXPECT_THAT(read(folder_.path("run/report/time.svg")), AllOf(HasSubstr(">2:01<"), HasSubstr(">13 s<")));
+  EXPECT_THAT(read(folder_.path("run/report/loss-slenderise.svg")),
+              AllOf(HasSubstr(">features alone<"), HasSubstr(">predictions and features<")));
   // Layer 1 keeps 3 neurons of the original, layer 2 one.
   EXPECT_THAT(read(folder_.path("run/report/neurons.svg")), AllOf(HasSubstr(">3<"), HasSubstr(">1<")));
   // Of 8 heads 2 survive; 2 fell in round 1 and 4 in round 2. Axes give "1" to "4" once more: heads, layers.

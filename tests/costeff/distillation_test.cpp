@@ -1,0 +1,321 @@
+// What a step trains and by which loss, and how exits are chosen and models made slender by the settings.
+#include "costeff/distillation.h"
+
+#include "costeff/stage_data.h"
+#include "tests/costeff/support.h"
+
+namespace costeff {
+namespace {
+
+using namespace testing;
+
+constexpr std::int64_t kLayers = 3;
+
+std::unique_ptr<Bert> model_with(const std::optional<ExitConfig>& exits, std::uint64_t seed) {
+  BertConfig config = small_config();
+  config.exits = exits;
+  auto model = std::make_unique<Bert>(std::move(config), DType::f64);
+  model->initialise(seed);
+  return model;
+}
+
+// ---- freeze_for
+
+// Of a parameter by its name: whether it is frozen.
+void expect_frozen(Phase::Trains trains, bool features_alone,
+                   const std::function<bool(const std::string& name)>& expected) {
+  const auto model = model_with(ExitConfig{.dense = true}, 1);
+  model->parameters().freeze([](std::string_view name) { return name.ends_with("bias"); });
+  Phase phase;
+  phase.trains = trains;
+  freeze_for(phase, features_alone, *model);
+  for (const NamedTensor& t : model->parameters().named())
+    EXPECT_EQ(t.parameter->frozen, expected(t.name)) << t.name << " " << static_cast<int>(trains);
+}
+
+bool holds(const std::string& name, const char* part) {
+  return name.find(part) != std::string::npos;
+}
+
+TEST(FreezeFor, WhatTheLossesDoNotReach) {
+  using Trains = Phase::Trains;
+  expect_frozen(Trains::all, false, [](const std::string&) { return false; });
+  expect_frozen(Trains::last_exit, false, [](const std::string& name) { return holds(name, "highway"); });
+  expect_frozen(Trains::other_exits, false, [](const std::string& name) { return !holds(name, "highway"); });
+  for (const Trains trains : {Trains::all, Trains::last_exit}) {
+    expect_frozen(trains, true,
+                  [](const std::string& name) { return holds(name, "classifier") || holds(name, "pooler"); });
+  }
+}
+
+// ---- choose_pooling
+
+EncodedDataset beginning_alike(std::size_t sentences) {
+  EncodedDataset data = random_dataset(sentences);
+  for (std::size_t i = 0; i < data.size(); ++i) data.ids[data.offsets[i]] = 1;  // [CLS]
+  return data;
+}
+
+Tensor attention_output(const Bert& model, std::int64_t k) {
+  return model.parameters()
+      .find(fmt::format("bert.encoder.layer.{}.attention.output.dense.weight", k - 1))
+      .value();
+}
+
+// Without attention in layer 1 its [CLS] knows nothing of the sentence; that of layer 2 does.
+TEST(ChoosePooling, MeanWhereClsKnowsNothingOfItsSentence) {
+  const EncodedDataset data = beginning_alike(20);
+  const auto model = model_with(std::nullopt, 2);
+  EXPECT_EQ(choose_pooling(*model, data, 1), Pooling::cls);
+  attention_output(*model, 1).fill(0);
+  EXPECT_EQ(choose_pooling(*model, data, 1), Pooling::mean);
+  EXPECT_EQ(choose_pooling(*model, data, 2), Pooling::cls);
+}
+
+// The mean over units of the deviation between sentences of one row each, in two passes.
+double spread(const std::vector<std::vector<double>>& rows) {
+  double total = 0;
+  for (std::size_t u = 0; u < rows[0].size(); ++u) {
+    double mean = 0, squares = 0;
+    for (const auto& row : rows) mean += row[u] / static_cast<double>(rows.size());
+    for (const auto& row : rows) squares += (row[u] - mean) * (row[u] - mean);
+    total += std::sqrt(squares / static_cast<double>(rows.size()));
+  }
+  return total / static_cast<double>(rows[0].size());
+}
+
+// The weaker its attention, the less [CLS] knows: the choice turns where its spread is a tenth of the mean's.
+TEST(ChoosePooling, TurnsAtATenth) {
+  const EncodedDataset data = beginning_alike(20);
+  int by_cls = 0, by_mean = 0;
+  for (const double strength : {1.0, 0.5, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.01}) {
+    const auto model = model_with(std::nullopt, 2);
+    const Tensor w = attention_output(*model, 1);
+    for (double& x : w.span<double>()) x *= strength;
+    const Batch batch = batch_of(data, 0, 20);
+    const Tensor state = teach(*model, token_batch(batch)).hidden[1];
+    std::vector<std::vector<double>> cls, mean;
+    for (std::size_t s = 0; s < batch.sequences(); ++s) {
+      std::vector<double>& first = cls.emplace_back();
+      std::vector<double>& average = mean.emplace_back();
+      for (std::int64_t u = 0; u < 24; ++u) {
+        first.push_back(state.at(batch.offsets[s] * 24 + u));
+        double sum = 0;
+        for (std::int64_t t = 0; t < batch.lengths[s]; ++t) sum += state.at((batch.offsets[s] + t) * 24 + u);
+        average.push_back(sum / batch.lengths[s]);
+      }
+    }
+    const bool telling = spread(cls) >= 0.1 * spread(mean);
+    EXPECT_EQ(choose_pooling(*model, data, 1), telling ? Pooling::cls : Pooling::mean) << strength;
+    ++(telling ? by_cls : by_mean);
+  }
+  EXPECT_GT(by_cls, 1);
+  EXPECT_GT(by_mean, 1);
+}
+
+// It was pre-trained with mean pooling.
+TEST(ChoosePooling, MeanForTheDefaultBackbone) {
+  if (!is_model_folder(backbone_folder())) GTEST_SKIP() << "no backbone: run tools/fetch_backbone.sh";
+  const Classifier backbone = load_classifier(backbone_folder(), {.labels = {"0", "1"}});
+  Settings s;
+  s.task = "SST-2";
+  s.data = COSTEFF_SOURCE_DIR "/data/samples/SST-2";
+  const EncodedDataset dev =
+      load_data(s, task_of(s), backbone.tokenizer, backbone.model->config(), [](const std::string&) {}).dev;
+  EXPECT_EQ(choose_pooling(*backbone.model, dev, 1), Pooling::mean);
+}
+
+// ---- step_loss
+
+class StepLoss : public ::testing::Test {
+ protected:
+  StepLoss() { settings_.temperature = 2; }
+
+  Variable loss(Forward& forward, const Phase& phase, bool features_alone = false) const {
+    return step_loss(settings_, phase, features_alone, *student_, &teacher_, forward, batch_, tokens_);
+  }
+  double value(const Phase& phase, bool features_alone = false) const {
+    Forward forward;
+    return loss(forward, phase, features_alone).value().item();
+  }
+
+  // ---- the losses of Eq. 4 and 5 by their formulas
+  static std::vector<double> log_softmax(const Tensor& logits, std::int64_t row, double temperature) {
+    std::vector<double> z;
+    double sum = 0;
+    for (std::int64_t c = 0; c < 3; ++c) z.push_back(logits.at(3 * row + c) / temperature);
+    for (const double x : z) sum += std::exp(x);
+    for (double& x : z) x -= std::log(sum);
+    return z;
+  }
+  double soft(std::int64_t exit) const {
+    double sum = 0;
+    for (std::int64_t s = 0; s < sequences_; ++s) {
+      const auto q = log_softmax(said_.exit(exit), s, 2), p = log_softmax(answered_.exit(exit), s, 2);
+      for (std::size_t c = 0; c < 3; ++c) sum -= std::exp(q[c]) * p[c];
+    }
+    return sum / static_cast<double>(sequences_);
+  }
+  double hard(std::int64_t exit) const {
+    double sum = 0;
+    for (std::int64_t s = 0; s < sequences_; ++s) {
+      const auto label = static_cast<std::size_t>(batch_.labels[static_cast<std::size_t>(s)]);
+      sum -= log_softmax(answered_.exit(exit), s, 1)[label];
+    }
+    return sum / static_cast<double>(sequences_);
+  }
+  double features() const {
+    double sum = 0;
+    for (std::size_t i = 0; i <= kLayers; ++i) {
+      for (std::size_t s = 0; s < batch_.sequences(); ++s) {
+        const std::int64_t begin = 24 * batch_.offsets[s], count = 24 * batch_.lengths[s];
+        double squares = 0;
+        for (std::int64_t at = begin; at < begin + count; ++at)
+          squares += std::pow(said_.hidden[i].at(at) - answered_.hidden[i].at(at), 2);
+        sum += squares / static_cast<double>(count);
+      }
+    }
+    return sum / static_cast<double>(sequences_);
+  }
+
+  static Phase phase(bool features, Phase::Trains trains = Phase::Trains::all) {
+    Phase p;
+    p.features = features;
+    p.trains = trains;
+    return p;
+  }
+
+  std::unique_ptr<Bert> student_ = model_with(ExitConfig{}, 5);
+  Teacher teacher_{model_with(ExitConfig{}, 6)};
+  EncodedDataset data_ = random_dataset(6);
+  Batch batch_ = batch_of(data_, 0, 6);
+  TokenBatch tokens_ = token_batch(batch_);
+  std::int64_t sequences_ = 6;
+  TeacherOutputs said_ = teach(teacher_.model(), tokens_);
+  TeacherOutputs answered_ = teach(*student_, tokens_);
+  Settings settings_;
+};
+
+TEST_F(StepLoss, LearnsFromWhatPredictionSays) {
+  const double all_soft = soft(1) + soft(2) + soft(3), all_hard = hard(1) + hard(2) + hard(3);
+  const std::vector<std::pair<const char*, double>> cases = {
+      {"soft", all_soft}, {"hard", all_hard}, {"both", (all_soft + all_hard) / 2}};
+  for (const auto& [prediction, expected] : cases) {
+    settings_.prediction = prediction;
+    EXPECT_NEAR(value(phase(false)), expected, 1e-10) << prediction;
+    EXPECT_NEAR(value(phase(true)), expected + features(), 1e-10) << prediction;
+    EXPECT_NEAR(value(phase(true), true), features(), 1e-10) << prediction;
+  }
+  settings_.prediction = "none";
+  EXPECT_NEAR(value(phase(true)), features(), 1e-10);
+}
+
+TEST_F(StepLoss, OfTheExitsThatThePhaseTrains) {
+  settings_.prediction = "soft";
+  EXPECT_NEAR(value(phase(false, Phase::Trains::last_exit)), soft(3), 1e-10);
+  EXPECT_NEAR(value(phase(false, Phase::Trains::other_exits)), soft(1) + soft(2), 1e-10);
+  EXPECT_NEAR(value(phase(true, Phase::Trains::last_exit)), soft(3) + features(), 1e-10);
+  settings_.prediction = "hard";
+  EXPECT_NEAR(value(phase(false, Phase::Trains::last_exit)), hard(3), 1e-10);
+}
+
+// Layer 1 gets a third of the gradient with three layers above and in it.
+TEST_F(StepLoss, IsEqualisedUnlessToldNotTo) {
+  settings_.prediction = "soft";
+  const auto gradient = [&] {
+    Tape tape;
+    Forward forward(tape);
+    const Gradients found = tape.backward(loss(forward, phase(true)));
+    const NamedTensor w = student_->parameters().find("bert.encoder.layer.0.output.dense.weight");
+    return found.of(tape.parameter(*w.parameter));
+  };
+  const Tensor equalised = gradient();
+  settings_.no_equalise = true;
+  const Tensor plain = gradient();
+  EXPECT_LT(largest_difference(scale(Variable(equalised), kLayers).value(), plain), 1e-12);
+  EXPECT_GT(largest_difference(equalised, plain), 1e-6);
+}
+
+TEST_F(StepLoss, WithoutATeacherLabelsTeachTheOneExit) {
+  const auto model = model_with(std::nullopt, 7);
+  answered_ = teach(*model, tokens_);
+  ASSERT_EQ(answered_.first, kLayers);
+  Forward forward;
+  const Variable found = step_loss(settings_, phase(false), false, *model, nullptr, forward, batch_, tokens_);
+  double expected = 0;
+  for (std::int64_t s = 0; s < sequences_; ++s) {
+    const auto label = static_cast<std::size_t>(batch_.labels[static_cast<std::size_t>(s)]);
+    expected -= log_softmax(answered_.logits[0], s, 1)[label] / static_cast<double>(sequences_);
+  }
+  EXPECT_NEAR(found.value().item(), expected, 1e-10);
+}
+
+// ---- slenderise
+
+class SlenderiseBySettings : public ::testing::Test {
+ protected:
+  SlenderiseBySettings() {
+    settings_ = decided(Stage::slenderise, settings_);
+    settings_.heads = 2;
+    settings_.ffn = 20;
+    settings_.rank = 4;
+    settings_.calibration = 8;
+    settings_.batch = 3;
+  }
+
+  std::unique_ptr<Bert> slender(std::int64_t round = 1) const {
+    return slenderise(settings_, round, 2, {4, 40, 24}, *student_, teacher_, data_);
+  }
+
+  std::unique_ptr<Bert> student_ = model_with(ExitConfig{}, 5);
+  Teacher teacher_{model_with(ExitConfig{}, 6)};
+  EncodedDataset data_ = random_dataset(12);
+  Settings settings_;
+};
+
+TEST_F(SlenderiseBySettings, GivesARoundItsSizes) {
+  const BertConfig half = slender(1)->config();
+  EXPECT_EQ(half.heads, std::vector<std::int64_t>(3, 3));
+  EXPECT_EQ(half.ffn, std::vector<std::int64_t>(3, 30));
+  EXPECT_EQ(half.embedding_rank, 14);
+  settings_.budget = "global";
+  const BertConfig global = slender(2)->config();
+  EXPECT_EQ(global.heads[0] + global.heads[1] + global.heads[2], 6);
+  EXPECT_EQ(global.ffn[0] + global.ffn[1] + global.ffn[2], 60);
+  EXPECT_NE(global.ffn, std::vector<std::int64_t>(3, 20));
+  settings_.rank = -1;
+  EXPECT_EQ(slender(2)->config().embedding_rank, -1);
+}
+
+// The word pieces' counts, and a tenth for those that do not occur.
+TEST_F(SlenderiseBySettings, WeighsTheEmbeddingByCounts) {
+  std::vector<double> counts(60, 0.1);
+  for (const std::int32_t id : data_.ids) counts[static_cast<std::size_t>(id)] += 1;
+  const auto word_rows = [](const Bert& model) {
+    return model.parameters().find("bert.embeddings.word_embeddings1.weight").value();
+  };
+  ASSERT_EQ(settings_.embedding, "weighted");
+  EXPECT_LT(largest_difference(word_rows(*slender()), word_rows(*factorise(*student_, 14, counts))), 1e-12);
+  settings_.embedding = "plain";
+  EXPECT_LT(largest_difference(word_rows(*slender()), word_rows(*factorise(*student_, 14))), 1e-12);
+}
+
+// Random scores heed nothing but seed and round; those of a loss heed the exits that it has.
+TEST_F(SlenderiseBySettings, EachImportanceKeepsOtherNeurons) {
+  std::vector<std::vector<std::vector<std::int64_t>>> kept;
+  for (const char* importance : {"paper", "release", "last-exit", "random"}) {
+    settings_.importance = importance;
+    kept.push_back(slender()->config().kept_neurons);
+    EXPECT_EQ(slender()->config().kept_neurons, kept.back());
+    for (std::size_t i = 0; i + 1 < kept.size(); ++i) EXPECT_NE(kept[i], kept.back()) << importance;
+  }
+  settings_.seed = 2;
+  EXPECT_NE(slender()->config().kept_neurons, kept.back()) << "another seed";
+  settings_.importance = "paper";
+  settings_.exit_losses = "last";
+  settings_.seed = 1;
+  EXPECT_EQ(slender()->config().kept_neurons, kept[2]) << "of the one exit that is trained";
+}
+
+}  // namespace
+}  // namespace costeff

@@ -1,0 +1,22 @@
+// Which model a stage of costeff run leaves to the next.
+#include "costeff/pipeline.h"
+
+#include <gtest/gtest.h>
+
+namespace costeff {
+namespace {
+
+TEST(KeptModel, TheLastAndUnderReleaseTheBestOfWhatWasEvaluated) {
+  PipelineSettings p;
+  p.out = "run";
+  for (const char* fidelity : {"paper", "tuned", "release"}) {
+    for (Settings& s : p.stages) s.fidelity = fidelity;
+    const std::string which = fidelity == std::string("release") ? "best" : "last";
+    for (const Stage stage : {Stage::finetune, Stage::assist, Stage::recover})
+      EXPECT_EQ(kept_model(p, stage), "run/" + std::string(name_of(stage)) + "/" + which) << fidelity;
+    EXPECT_EQ(kept_model(p, Stage::slenderise), "run/slenderise/last") << fidelity;
+  }
+}
+
+}  // namespace
+}  // namespace costeff

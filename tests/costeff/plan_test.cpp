@@ -1,0 +1,261 @@
+// The phases of each stage: their steps, rates, warm-ups and losses, as docs/fidelity.md has them.
+#include "costeff/plan.h"
+
+#include "tensor/error.h"
+#include "tests/support.h"
+
+namespace costeff {
+namespace {
+
+using namespace testing;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+using Trains = Phase::Trains;
+
+constexpr std::int64_t kHeads = 12;
+
+Settings settings(Stage stage, const std::string& fidelity = "paper") {
+  Settings s = default_settings(stage);
+  s.fidelity = fidelity;
+  s.heads = 2;
+  return s;
+}
+
+std::vector<Phase> planned(Stage stage, const Settings& s, std::int64_t steps_per_epoch = 100) {
+  return plan(stage, decided(stage, s), steps_per_epoch, kHeads);
+}
+
+template <class T>
+std::vector<T> all(const std::vector<Phase>& phases, T Phase::*field) {
+  std::vector<T> values;
+  values.reserve(phases.size());
+  for (const Phase& p : phases) values.push_back(p.*field);
+  return values;
+}
+
+std::vector<std::string> names(const std::vector<Phase>& phases) {
+  return all(phases, &Phase::name);
+}
+std::vector<std::int64_t> steps(const std::vector<Phase>& phases) {
+  return all(phases, &Phase::steps);
+}
+
+// Schedules that span their phases, warm-up a tenth: all stages but slenderising.
+void expect_whole_schedules(const std::vector<Phase>& phases) {
+  for (const Phase& p : phases) {
+    EXPECT_EQ(p.total, p.steps) << p.name;
+    EXPECT_EQ(p.warmup, p.steps / 10) << p.name;
+    EXPECT_EQ(p.feature_steps, 0) << p.name;
+    EXPECT_EQ(p.round, 0) << p.name;
+  }
+}
+
+TEST(Plan, FinetuningIsOnePhase) {
+  for (const char* fidelity : {"paper", "release", "tuned"}) {
+    const std::vector<Phase> phases = planned(Stage::finetune, settings(Stage::finetune, fidelity));
+    ASSERT_THAT(steps(phases), ElementsAre(300));
+    expect_whole_schedules(phases);
+    EXPECT_EQ(phases[0].lr, 5e-5);
+    EXPECT_TRUE(phases[0].predictions);
+    EXPECT_FALSE(phases[0].features);
+    EXPECT_EQ(phases[0].trains, Trains::all);
+  }
+}
+
+TEST(Plan, WarmUpIsAShareOrANumberOfSteps) {
+  Settings s = settings(Stage::finetune);
+  for (const auto& [warmup, expected] :
+       std::vector<std::pair<double, std::int64_t>>{{0, 0}, {0.25, 75}, {0.999, 299}, {1, 1}, {40, 40}}) {
+    s.warmup = warmup;
+    EXPECT_EQ(planned(Stage::finetune, s)[0].warmup, expected) << warmup;
+  }
+}
+
+TEST(Plan, MaxStepsCutsTheLastPhasesAndFitsTheirSchedules) {
+  Settings s = settings(Stage::assist, "release");
+  s.max_steps = 250;
+  std::vector<Phase> phases = planned(Stage::assist, s);
+  EXPECT_THAT(names(phases), ElementsAre("features", "predictions"));
+  EXPECT_THAT(steps(phases), ElementsAre(100, 150));
+  expect_whole_schedules(phases);
+  s.max_steps = 60;
+  phases = planned(Stage::assist, s);
+  EXPECT_THAT(names(phases), ElementsAre("features"));
+  EXPECT_THAT(steps(phases), ElementsAre(60));
+  expect_whole_schedules(phases);
+  s.max_steps = 1000;
+  EXPECT_THAT(steps(planned(Stage::assist, s)), ElementsAre(100, 300)) << "more than there are";
+}
+
+TEST(Plan, TheAssistantLearnsPredictionsAndUnderReleaseFeaturesFirst) {
+  for (const char* fidelity : {"paper", "tuned"}) {
+    const std::vector<Phase> phases = planned(Stage::assist, settings(Stage::assist, fidelity));
+    ASSERT_THAT(steps(phases), ElementsAre(300)) << fidelity;
+    EXPECT_FALSE(phases[0].features);
+  }
+  Settings s = settings(Stage::assist, "release");
+  s.epochs = 4;
+  s.feature_lr = 7e-4;
+  std::vector<Phase> phases = planned(Stage::assist, s);
+  EXPECT_THAT(names(phases), ElementsAre("features", "predictions"));
+  EXPECT_THAT(steps(phases), ElementsAre(133, 400)) << "a third of four epochs";
+  expect_whole_schedules(phases);
+  EXPECT_THAT(all(phases, &Phase::lr), ElementsAre(7e-4, 1e-4));
+  EXPECT_THAT(all(phases, &Phase::features), ElementsAre(true, false));
+  EXPECT_THAT(all(phases, &Phase::predictions), ElementsAre(false, true));
+  s.exit_losses = "last";
+  phases = planned(Stage::assist, s);
+  EXPECT_EQ(phases.back().trains, Trains::last_exit);
+}
+
+TEST(Plan, TwoStagesShareTheSteps) {
+  Settings s = settings(Stage::assist);
+  s.two_stage = true;
+  const std::vector<Phase> phases = planned(Stage::assist, s, 101);
+  EXPECT_THAT(names(phases), ElementsAre("backbone", "exits"));
+  EXPECT_THAT(steps(phases), ElementsAre(151, 152));
+  expect_whole_schedules(phases);
+  EXPECT_THAT(all(phases, &Phase::trains), ElementsAre(Trains::last_exit, Trains::other_exits));
+  EXPECT_THAT(all(phases, &Phase::features), Each(false));
+}
+
+TEST(Plan, RecoveryLearnsFeaturesAloneFirstUnlessTuned) {
+  for (const char* fidelity : {"paper", "release"}) {
+    const std::vector<Phase> phases = planned(Stage::recover, settings(Stage::recover, fidelity));
+    EXPECT_THAT(names(phases), ElementsAre("features", "predictions")) << fidelity;
+    EXPECT_THAT(steps(phases), ElementsAre(900, 900)) << fidelity;
+    expect_whole_schedules(phases);
+    EXPECT_THAT(all(phases, &Phase::lr), Each(8e-4));
+    EXPECT_THAT(all(phases, &Phase::features), Each(true));
+    EXPECT_THAT(all(phases, &Phase::predictions), ElementsAre(false, true));
+  }
+  Settings s = settings(Stage::recover, "tuned");
+  EXPECT_THAT(steps(planned(Stage::recover, s)), ElementsAre(900));
+  s.feature_epochs = 0.25;
+  EXPECT_THAT(steps(planned(Stage::recover, s)), ElementsAre(25, 900));
+  s.no_features = true;
+  std::vector<Phase> phases = planned(Stage::recover, s);
+  ASSERT_THAT(steps(phases), ElementsAre(900));
+  EXPECT_FALSE(phases[0].features);
+  s.no_features = false;
+  s.prediction = "none";
+  s.exit_losses = "last";
+  phases = planned(Stage::recover, s);
+  EXPECT_FALSE(phases.back().predictions);
+  EXPECT_EQ(phases.back().trains, Trains::last_exit);
+}
+
+// lr (1 + restore)^r, multiplied out.
+double rate(const Settings& s, std::int64_t round) {
+  double lr = s.lr;
+  for (std::int64_t r = 0; r < round; ++r) lr *= 1 + s.restore;
+  return lr;
+}
+
+// 12 heads to 2 are 10 rounds; 303 steps are 30 each, and 33 in the last.
+TEST(Plan, SlenderisingSharesItsStepsAmongTheRounds) {
+  for (const char* fidelity : {"paper", "tuned"}) {
+    const Settings s = settings(Stage::slenderise, fidelity);
+    const std::vector<Phase> phases = planned(Stage::slenderise, s, 101);
+    ASSERT_EQ(phases.size(), 10);
+    for (std::int64_t r = 1; r <= 10; ++r) {
+      const Phase& p = phases[static_cast<std::size_t>(r - 1)];
+      EXPECT_EQ(p.name, fmt::format("round {}", r));
+      EXPECT_EQ(p.round, r);
+      EXPECT_EQ(p.steps, r < 10 ? 30 : 33);
+      EXPECT_EQ(p.total, p.steps) << "no step has rate 0";
+      EXPECT_EQ(p.warmup, 10) << "at least";
+      EXPECT_NEAR(p.lr, rate(s, r), 1e-15);
+      EXPECT_EQ(p.feature_steps, r < 10 ? 15 : 0) << "the last round has both losses from its start";
+      EXPECT_TRUE(p.features);
+      EXPECT_TRUE(p.predictions);
+      EXPECT_EQ(p.trains, Trains::all);
+    }
+  }
+}
+
+// A period of the unpruned student first: 303 steps are 11 periods of 27. Round r begins at the 0-based step
+// 27 r - 1, and what is left after the last period has rate 0.
+TEST(Plan, SlenderisingUnderReleaseBeginsAPeriodLater) {
+  const Settings s = settings(Stage::slenderise, "release");
+  const std::vector<Phase> phases = planned(Stage::slenderise, s, 101);
+  ASSERT_EQ(phases.size(), 11);
+  std::int64_t begin = 0;
+  for (std::int64_t r = 0; r <= 10; ++r) {
+    const Phase& p = phases[static_cast<std::size_t>(r)];
+    EXPECT_EQ(p.round, r);
+    EXPECT_EQ(begin, r == 0 ? 0 : 27 * r - 1);
+    EXPECT_EQ(p.total, 27);
+    EXPECT_EQ(p.warmup, 10);
+    EXPECT_NEAR(p.lr, rate(s, r), 1e-15);
+    EXPECT_EQ(p.feature_steps, r < 10 ? 13 : 0);
+    begin += p.steps;
+  }
+  EXPECT_EQ(phases[0].name, "before round 1");
+  EXPECT_EQ(begin, 303);
+}
+
+TEST(Plan, APeriodIsACountOrAShareOfAnEpoch) {
+  Settings s = settings(Stage::slenderise);
+  s.rounds = 3;
+  s.feature_share = 0.7;
+  for (const auto& [period, expected] :
+       std::vector<std::pair<double, std::int64_t>>{{0, 1000}, {200, 200}, {0.25, 250}, {0.9999, 999}}) {
+    s.period = period;
+    const std::vector<Phase> phases = planned(Stage::slenderise, s, 1000);
+    EXPECT_THAT(steps(phases), ElementsAre(expected, expected, 3000 - 2 * expected)) << period;
+    EXPECT_THAT(all(phases, &Phase::warmup), Each(expected / 10)) << period;
+    EXPECT_THAT(all(phases, &Phase::feature_steps), ElementsAre(expected * 7 / 10, expected * 7 / 10, 0));
+    EXPECT_EQ(phases.back().total, phases.back().steps);
+  }
+  s.fidelity = "release";
+  s.period = 200;
+  const std::vector<Phase> phases = planned(Stage::slenderise, s, 1000);
+  EXPECT_THAT(steps(phases), ElementsAre(199, 200, 200, 2401));
+  EXPECT_THAT(all(phases, &Phase::total), Each(200));
+}
+
+TEST(Plan, MaxStepsOfSlenderisingAreSharedOut) {
+  Settings s = settings(Stage::slenderise);
+  s.max_steps = 105;
+  const std::vector<Phase> phases = planned(Stage::slenderise, s);
+  EXPECT_THAT(steps(phases), ElementsAre(10, 10, 10, 10, 10, 10, 10, 10, 10, 15));
+  s.max_steps = 9;
+  EXPECT_THAT(message_of<UsageError>([&] { planned(Stage::slenderise, s); }), HasSubstr("9 steps"));
+  s.max_steps = 10;
+  EXPECT_EQ(planned(Stage::slenderise, s).size(), 10);
+  s.fidelity = "release";
+  EXPECT_THROW(planned(Stage::slenderise, s), UsageError) << "a period comes first";
+  s.fidelity = "paper";
+  s.max_steps = 99;
+  s.period = 10;
+  EXPECT_THROW(planned(Stage::slenderise, s), UsageError);
+}
+
+TEST(Plan, WhatSlenderisingLearnsFrom) {
+  Settings s = settings(Stage::slenderise);
+  s.no_features = true;
+  s.exit_losses = "last";
+  std::vector<Phase> phases = planned(Stage::slenderise, s);
+  EXPECT_THAT(all(phases, &Phase::features), Each(false));
+  EXPECT_THAT(all(phases, &Phase::feature_steps), Each(0));
+  EXPECT_THAT(all(phases, &Phase::trains), Each(Trains::last_exit));
+  s.no_features = false;
+  s.prediction = "none";
+  phases = planned(Stage::slenderise, s);
+  EXPECT_THAT(all(phases, &Phase::predictions), Each(false));
+}
+
+TEST(Plan, ARoundTakesAHeadUnlessTheirNumberIsGiven) {
+  Settings s = settings(Stage::slenderise);
+  EXPECT_EQ(rounds_of(s, kHeads), 10);
+  s.heads = 12;
+  EXPECT_EQ(rounds_of(s, kHeads), 4) << "no head goes";
+  s.rounds = 7;
+  EXPECT_EQ(rounds_of(s, kHeads), 7);
+}
+
+}  // namespace
+}  // namespace costeff
