@@ -35,6 +35,7 @@ void for_each_setting(Stage stage, S& s, F&& f) {
   f("eval_every", s.eval_every);
   f("checkpoint_every", s.checkpoint_every);
   f("keep_checkpoints", s.keep_checkpoints);
+  f("audit_every", s.audit_every);
   f("max_length", s.max_length);
   f("pad_to", s.pad_to);
   f("bucket", s.bucket);
@@ -229,6 +230,7 @@ void check(Stage stage, const Settings& s) {
   within("eval-every", s.eval_every, 0);
   within("checkpoint-every", s.checkpoint_every, 0);
   within("keep-checkpoints", s.keep_checkpoints, 1);
+  within("audit-every", s.audit_every, 0);
   within("max-length", s.max_length, 3);
   within("pad-to", s.pad_to, 0);
   within("threads", s.threads, 0, 4096);

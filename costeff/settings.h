@@ -49,6 +49,7 @@ struct Settings {
   std::int64_t eval_every = 0;        // steps; 0: after each epoch
   std::int64_t checkpoint_every = 0;  // steps; 0: after each evaluation
   std::int64_t keep_checkpoints = 2;
+  std::int64_t audit_every = 0;  // steps between looks at who moves what, for the log; 0: none
   std::string save_dtype = "f32";
   std::int64_t threads = 0;  // 0: all cores this process may use
   bool check_finite = false;

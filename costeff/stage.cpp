@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 
+#include "costeff/audit/step_audit.h"
 #include "costeff/distillation.h"
 #include "costeff/stage_data.h"
 #include "tensor/backend.h"
@@ -125,6 +126,7 @@ class Run {
   std::size_t phase_ = 0;
   std::int64_t phase_begin_ = 0;    // steps before the phase
   std::optional<Trainer> trainer_;  // of the phase; none before the first
+  Json audit_;                      // of the step that was made last, where it was looked at
   double seconds_before_ = 0;       // of earlier processes
   Clock::time_point start_ = Clock::now();
 };
@@ -317,10 +319,18 @@ StepReport Run::step(bool features_alone) {
     fill_batch(data_.train, batcher_.batch(first + i), pad_to, micro_batches_[i]);
   const Phase& p = phase();
   freeze_for(p, features_alone, *student_.model);
-  return trainer_->step(std::span(micro_batches_).first(count), [&](Forward& forward, const Batch& batch,
-                                                                    const TokenBatch& tokens) {
+  const auto loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
     return step_loss(s_, p, features_alone, *student_.model, teacher_.get(), forward, batch, tokens);
-  });
+  };
+  // Of a step's micro-batches the last one is looked at.
+  Trainer::Inspect inspect;
+  audit_ = Json();
+  if (s_.audit_every > 0 && (now + 1) % s_.audit_every == 0) {
+    inspect = [&](Tape& tape, const Variable& value) {
+      audit_ = audit::audit_step(tape, value, student_.model->config().layers());
+    };
+  }
+  return trainer_->step(std::span(micro_batches_).first(count), loss, inspect);
 }
 
 void Run::save_model(const char* name) {
@@ -379,6 +389,7 @@ StageResult Run::go() {
               {"tokens", report.tokens},
               {"tokens_per_second", rate}};
     if (alone) line["features_alone"] = true;
+    if (!audit_.is_null()) line["audit"] = audit_;
     folder_.log(line);
     if (events_.step) events_.step({step_now(), total_, epoch_, phase().name, report, rate});
     if (due(s_.eval_every)) evaluate_now();

@@ -32,7 +32,7 @@ Trainer::Trainer(ParameterStore& parameters, const TrainerOptions& options)
   tape_.check_finite = options.check_finite;
 }
 
-StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss) {
+StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss, const Inspect& inspect) {
   std::size_t sequences = 0;
   for (const Batch& b : micro_batches) sequences += b.sequences();
   const std::int64_t now = optimizer_.steps();
@@ -50,6 +50,7 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss)
     report.loss += share * value.value().item();
     const Root root{value, Tensor::scalar(share, value.dtype())};
     tape_.backward(std::span(&root, 1), {.into_parameters = true});
+    if (inspect) inspect(tape_, value);
     tape_.clear();
     report.tokens += std::accumulate(batch.lengths.begin(), batch.lengths.end(), std::int64_t{0});
   }

@@ -34,11 +34,14 @@ class Trainer {
   // The loss of a micro-batch: a scalar, mean over its sequences.
   using Loss = std::function<Variable(Forward& forward, const Batch& batch, const TokenBatch& tokens)>;
 
+  // Looks at a micro-batch's tape after its backward pass; must change nothing.
+  using Inspect = std::function<void(Tape& tape, const Variable& loss)>;
+
   Trainer(ParameterStore& parameters, const TrainerOptions& options);
 
   // One update from the mean loss over all sequences of the micro-batches. Throws Error when the loss or the
   // gradient is not finite (nothing is updated then), or when a parameter that is not frozen got no gradient.
-  StepReport step(std::span<const Batch> micro_batches, const Loss& loss);
+  StepReport step(std::span<const Batch> micro_batches, const Loss& loss, const Inspect& inspect = {});
 
   std::int64_t steps() const { return optimizer_.steps(); }
   Tape& tape() { return tape_; }

@@ -54,6 +54,9 @@ Options run_options(RunRequest& request) {
   options.add("threads", "N", &s.threads, "0: all cores this process may use");
   options.add("checkpoint-every", "N", &s.checkpoint_every,
               "steps between checkpoints; 0: with each evaluation");
+  options.add(
+      "audit-every", "N", &s.audit_every,
+      "steps between lines of the log that say which loss moves what, for costeff audit run; 0: none");
   options.flag("check-finite", &s.check_finite,
                "name the first operation that gives a nan or infinity (slower)");
   add_slender_options(options, s);

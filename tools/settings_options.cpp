@@ -74,6 +74,9 @@ void add_run_options(Options& options, Settings& s) {
   options.add("keep-checkpoints", "N", &s.keep_checkpoints, "how many checkpoints stay");
   options.add("save-dtype", "T", &s.save_dtype, "of the weights in best and last: f32 or f16");
   options.add("threads", "N", &s.threads, "0: all cores this process may use");
+  options.add(
+      "audit-every", "N", &s.audit_every,
+      "steps between lines of the log that say which loss moves what, for costeff audit run; 0: none");
   options.flag("check-finite", &s.check_finite,
                "name the first operation that gives a nan or infinity (slower)");
 }

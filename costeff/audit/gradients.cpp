@@ -6,6 +6,7 @@
 
 #include "autograd/lanes.h"
 #include "costeff/audit/moments.h"
+#include "costeff/audit/products.h"
 #include "costeff/classifier.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
@@ -14,15 +15,6 @@ namespace costeff::audit {
 namespace {
 
 using Norms = std::array<double, 2>;  // by Variant
-
-double dot(const Tensor& x, const Tensor& y) {
-  double result = 0;
-  dispatch(x.dtype(), [&](auto element) {
-    using T = decltype(element);
-    kernels<T>(x.device()).dot(x.numel(), x.data<T>(), y.data<T>(), &result);
-  });
-  return result;
-}
 
 // y += alpha x
 void add_scaled(double alpha, const Tensor& x, const Tensor& y) {
@@ -59,7 +51,6 @@ class GradientAuditor {
   Norms norms(Tape& tape, const Variable& loss) const;
   void adopt(std::span<const LossRoot> found);
   void fold(const LaneGradients& g, const LaneOrder& order, const Norms& clip);
-  void fold_pairs(const LaneGradients& g, const LaneOrder& order, GroupSums& sums) const;
   void fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
                    GroupSums::Sums& sums) const;
   GroupSums& group(const Parameter& p);
@@ -218,41 +209,11 @@ void GradientAuditor::fold(const LaneGradients& g, const LaneOrder& order, const
     s.gap += dot(gap, gap);
     if (audit_.has_moments[v]) fold_update(g, order, v, clip[v], s);
   }
-  fold_pairs(g, order, sums);
-}
-
-// Inner products of the terms' plain gradients, pair by pair: one matrix product over all that reached.
-void GradientAuditor::fold_pairs(const LaneGradients& g, const LaneOrder& order, GroupSums& sums) const {
-  constexpr std::int64_t kPiece = 4096;  // elements summed up in the gradients' own precision
-  const std::size_t roots = audit_.roots.size();
-  std::vector<std::size_t> here;
+  std::vector<std::size_t> here;  // plain lanes come first, so a lane is its root's number
   for (std::size_t j = 0; j < roots; ++j) {
-    if (g.reached[order.of(plain, j)] != 0) here.push_back(j);
+    if (g.reached[order.of(plain, j)] != 0) here.push_back(order.of(plain, j));
   }
-  const auto rows = static_cast<std::int64_t>(here.size());
-  if (rows == 0) return;
-  const std::int64_t n = g.values.shape()[1];
-  dispatch(g.values.dtype(), [&](auto element) {
-    using T = decltype(element);
-    const Kernels<T>& k = kernels<T>(g.values.device());
-    const Tensor piece = Tensor::empty({rows, kPiece}, g.values.dtype());
-    const Tensor products = Tensor::empty({rows, rows}, g.values.dtype());
-    for (std::int64_t begin = 0; begin < n; begin += kPiece) {
-      const std::int64_t width = std::min(kPiece, n - begin);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const auto lane = static_cast<std::int64_t>(order.of(plain, here[static_cast<std::size_t>(r)]));
-        std::copy_n(g.values.data<T>() + lane * n + begin, width, piece.data<T>() + r * width);
-      }
-      k.gemm(false, true, rows, rows, width, T(1), piece.data<T>(), width, piece.data<T>(), width, T(0),
-             products.data<T>(), rows);
-      for (std::size_t a = 0; a < here.size(); ++a) {
-        for (std::size_t b = 0; b < here.size(); ++b) {
-          sums.gram[here[a] * roots + here[b]] +=
-              static_cast<double>(products.data<T>()[a * here.size() + b]);
-        }
-      }
-    }
-  });
+  add_products(g.values, here, roots, sums.gram);
 }
 
 void GradientAuditor::fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
