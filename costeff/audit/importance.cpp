@@ -13,6 +13,7 @@ namespace costeff::audit {
 namespace {
 
 constexpr std::uint32_t kNeuronSample = 5, kRandomOrder = 6;
+constexpr std::int64_t kOrders = 5;  // of cumulative removal
 
 std::uint32_t random_number(std::uint64_t seed, std::uint32_t purpose, std::size_t layer, std::size_t i) {
   return philox4x32({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(layer), purpose, 0},
@@ -44,7 +45,7 @@ ImportanceWork plan_work(const Subject& subject, const ImportanceSettings& setti
     const auto at = static_cast<std::size_t>(k - 1);
     count(k, config.heads[at]);
     count(k, std::min(config.ffn[at], settings.neurons / layers + (k <= settings.neurons % layers ? 1 : 0)));
-    if (settings.cumulative) count(k, 4 * (config.heads[at] - 1));
+    if (settings.cumulative) count(k, kOrders * (config.heads[at] - 1));
   }
   work.gradient_bytes = static_cast<std::size_t>(subject.student.model->parameters().count()) *
                         size_of(subject.student.model->parameters().dtype());
@@ -63,17 +64,15 @@ class Remover {
           const ImportanceObserver& observer)
       : sweep_(sweep), layers_(layers), work_(work), observer_(observer) {}
 
-  std::vector<double> change(Units units, std::int64_t k, std::span<const std::int64_t> places) {
-    std::vector<double> change = sweep_.change(units, k, places);
+  SampleLoss change(Units units, std::int64_t k, std::span<const std::int64_t> places) {
+    SampleLoss change = sweep_.change(units, k, places);
     done_ += layers_ - k + 1;
     observer_.progress("removing", done_, work_.layer_passes);
     return change;
   }
 
   void remove(std::int64_t k, std::int64_t place, UnitsAudit& audit) {
-    Removed r{k, place, change(audit.units, k, {{place}}), 0};
-    r.total = std::accumulate(r.change.begin(), r.change.end(), 0.0);
-    audit.removed.push_back(std::move(r));
+    audit.removed.push_back({k, place, change(audit.units, k, {{place}})});
   }
 
  private:
@@ -99,9 +98,8 @@ CumulativeRemoval remove_together(std::string order, const ByLayer& values, Remo
     const std::vector<std::int64_t> places = ascending(values[layer]);
     std::vector<double>& changes = out.change.emplace_back();
     for (std::size_t k = 1; k < places.size(); ++k) {
-      const std::vector<double> change =
-          remover.change(Units::heads, static_cast<std::int64_t>(layer + 1), std::span(places).first(k));
-      changes.push_back(std::accumulate(change.begin(), change.end(), 0.0));
+      const auto at = static_cast<std::int64_t>(layer + 1);
+      changes.push_back(remover.change(Units::heads, at, std::span(places).first(k)).total());
     }
   }
   return out;
@@ -109,14 +107,16 @@ CumulativeRemoval remove_together(std::string order, const ByLayer& values, Remo
 
 void remove_cumulatively(std::uint64_t seed, Remover& remover, ImportanceAudit& audit) {
   const SourceScores& exits = audit.sources.front();
-  ByLayer random = exits.paper.heads, truth = exits.paper.heads;
+  ByLayer random = exits.paper.heads, truth = exits.paper.heads, gate = exits.gate.heads;
   for (std::size_t k = 0; k < random.size(); ++k) {
     for (std::size_t i = 0; i < random[k].size(); ++i) random[k][i] = random_number(seed, kRandomOrder, k, i);
+    for (double& derivative : gate[k]) derivative = -derivative;
   }
   for (const Removed& r : audit.heads.removed)
-    truth[static_cast<std::size_t>(r.layer - 1)][static_cast<std::size_t>(r.place)] = r.total;
+    truth[static_cast<std::size_t>(r.layer - 1)][static_cast<std::size_t>(r.place)] = r.change.total();
   audit.cumulative.push_back(remove_together("paper", absolute(exits.paper.heads), remover));
   audit.cumulative.push_back(remove_together("release", exits.release.heads, remover));
+  audit.cumulative.push_back(remove_together("gate", gate, remover));
   audit.cumulative.push_back(remove_together("random", random, remover));
   audit.cumulative.push_back(remove_together("one by one", truth, remover));
 }
@@ -148,7 +148,7 @@ ImportanceAudit audit_importance(const Subject& subject, const ImportanceSetting
   if (settings.neurons < 0) fail_usage("--neurons {}: 0 or more", settings.neurons);
   const std::vector<Source> sources = loss_sources(subject, audit.loss);
   const RemovalSweep sweep(subject, audit.loss);
-  audit.losses = sweep.losses();
+  audit.whole = sweep.loss();
   const ImportanceWork work = plan_work(subject, settings, sweep, sources.size());
   observer.begin(work);
 

@@ -22,9 +22,8 @@ struct ImportanceSettings {
 // A head or neuron that was removed alone.
 struct Removed {
   std::int64_t layer = 1;
-  std::int64_t place = 0;      // in its layer, from 0
-  std::vector<double> change;  // of the loss of exits first..L
-  double total = 0;            // their sum: the true change
+  std::int64_t place = 0;  // in its layer, from 0
+  SampleLoss change;       // the true change
 };
 
 // How two numbers of the same units agree in order.
@@ -39,10 +38,11 @@ struct Agreement {
   double mean_kendall() const;
 };
 
-// A score beside the true change of the loss that its source is: of the exits' losses together, or of one.
+// A score beside a true change.
 struct Comparison {
   std::string definition;  // "paper", "release", "gate"
-  std::string source;      // "predictions"
+  std::string source;      // of the score: "predictions"
+  std::string truth;       // the source whose loss changes
   // How layers are made comparable. Equalised: the score of the equalised gradient, 1/(L-k+1) of it in layer
   // k. Normalised: divided by the root mean square of the layer's scores, as a global budget does.
   enum class Layers : std::uint8_t { plain, equalised, normalised } layers = Layers::plain;
@@ -69,20 +69,23 @@ struct UnitsAudit {
   double paper_signs = 0;  // share of the removed units whose change has the sign that was predicted
   double gate_signs = 0;
 
-  // The comparison of that score; throws Error if there is none.
-  const Comparison& comparison(std::string_view definition, std::string_view source, bool has_sign = false,
+  // Throws Error if there is no such comparison.
+  const Comparison& comparison(std::string_view definition, std::string_view source, std::string_view truth,
+                               bool has_sign = false,
                                Comparison::Layers layers = Comparison::Layers::plain) const;
 };
 
 // The loss when the k lowest-scored heads of one layer are gone together.
 struct CumulativeRemoval {
-  std::string order;  // "paper", "release", "random", or "one by one": by the true change of each head alone
+  // "paper", "release"; "gate": those first whose going lowers the loss by first derivative; "random";
+  // "one by one": by the true change of each head alone.
+  std::string order;
   std::vector<std::vector<double>> change;  // by layer, by k - 1: of the sum of the exits' losses
 };
 
 struct ImportanceAudit {
-  std::string loss;            // "predictions" or "labels"
-  std::vector<double> losses;  // of exits first..L, nothing removed
+  std::string loss;  // of the exits: "predictions" or "labels"
+  SampleLoss whole;  // nothing removed
   std::vector<SourceScores> sources;
   SourceScores equalised;  // of the exits' losses
   // The largest |(L-k+1) equalised / plain - 1| of the release's scores: how far Eq. 3 is from exact.

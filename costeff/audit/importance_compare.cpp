@@ -36,45 +36,65 @@ ByLayer normalised(ByLayer scores) {
   return scores;
 }
 
-// The comparisons of one unit kind.
+// The comparisons of one kind of units.
 class Comparer {
  public:
   Comparer(const ImportanceAudit& audit, std::int64_t first_exit, UnitsAudit& units)
       : audit_(audit), first_exit_(first_exit), out_(units) {}
 
-  void add(const char* definition, const ByLayer& score, const Source& source, bool has_sign,
-           Comparison::Layers layers = Comparison::Layers::plain) {
+  void add_all() {
+    const Units units = out_.units;
+    const SourceScores& exits = audit_.sources.front();
+    for (const SourceScores& s : audit_.sources) {
+      for (const Source& truth : truths_of(s.source)) {
+        add("paper", of(s.paper, units), s.source, truth);
+        add("release", of(s.release, units), s.source, truth);
+        add("gate", of(s.gate, units), s.source, truth);
+      }
+    }
+    const Source& source = exits.source;
+    add("paper", of(exits.paper, units), source, source, true);
+    add("gate", of(exits.gate, units), source, source, true);
+    using Layers = Comparison::Layers;
+    const auto across = [&](const char* name, const ByLayer& equalised, const ByLayer& plain) {
+      add(name, equalised, source, source, false, Layers::equalised);
+      add(name, normalised(plain), source, source, false, Layers::normalised);
+    };
+    across("paper", of(audit_.equalised.paper, units), of(exits.paper, units));
+    across("release", of(audit_.equalised.release, units), of(exits.release, units));
+  }
+
+ private:
+  // The losses that a source's scores are held against: its own where it was measured, and the exits'.
+  std::vector<Source> truths_of(const Source& source) const {
+    const Source& exits = audit_.sources.front().source;
+    if (source.exit > 0) return {source};
+    if (source.name == "features" || (source.name == "all" && audit_.loss == "predictions"))
+      return {source, exits};
+    return {exits};
+  }
+
+  double change(const Removed& r, const Source& truth) const {
+    if (truth.exit > 0) return r.change.exits[static_cast<std::size_t>(truth.exit - first_exit_)];
+    if (truth.name == "features") return r.change.features;
+    return r.change.total() + (truth.name == "all" ? r.change.features : 0);
+  }
+
+  void add(const char* definition, const ByLayer& score, const Source& source, const Source& truth,
+           bool has_sign = false, Comparison::Layers layers = Comparison::Layers::plain) {
     const auto depth = static_cast<std::size_t>(source.exit > 0 ? source.exit : score.size());
     ByLayer predicted = by_layer(out_.removed, score.size(), [&](const Removed& r) {
       return has_sign ? -number(score, r) : std::abs(number(score, r));
     });
     ByLayer changed = by_layer(out_.removed, score.size(), [&](const Removed& r) {
-      const double change =
-          source.exit > 0 ? r.change[static_cast<std::size_t>(source.exit - first_exit_)] : r.total;
-      return has_sign ? change : std::abs(change);
+      return has_sign ? change(r, truth) : std::abs(change(r, truth));
     });
     predicted.resize(depth);
     changed.resize(depth);
-    out_.comparisons.push_back({definition, source.name, layers, has_sign, agreement(predicted, changed)});
+    out_.comparisons.push_back(
+        {definition, source.name, truth.name, layers, has_sign, agreement(predicted, changed)});
   }
 
-  void add_all() {
-    const Units units = out_.units;
-    const SourceScores& exits = audit_.sources.front();
-    for (const SourceScores& s : audit_.sources) {
-      add("paper", of(s.paper, units), s.source, false);
-      add("release", of(s.release, units), s.source, false);
-      add("gate", of(s.gate, units), s.source, false);
-    }
-    add("paper", of(exits.paper, units), exits.source, true);
-    add("gate", of(exits.gate, units), exits.source, true);
-    add("paper", of(audit_.equalised.paper, units), exits.source, false, Comparison::Layers::equalised);
-    add("paper", normalised(of(exits.paper, units)), exits.source, false, Comparison::Layers::normalised);
-    add("release", of(audit_.equalised.release, units), exits.source, false, Comparison::Layers::equalised);
-    add("release", normalised(of(exits.release, units)), exits.source, false, Comparison::Layers::normalised);
-  }
-
- private:
   const ImportanceAudit& audit_;
   std::int64_t first_exit_;
   UnitsAudit& out_;
@@ -86,11 +106,12 @@ void compare_sizes(const ImportanceAudit& audit, UnitsAudit& units) {
   for (const Removed& r : units.removed) {
     const double by_paper = -number(of(exits.paper, units.units), r);
     const double by_gate = -number(of(exits.gate, units.units), r);
-    truth += std::abs(r.total);
+    const double change = r.change.total();
+    truth += std::abs(change);
     paper += std::abs(by_paper);
     gate += std::abs(by_gate);
-    paper_right += by_paper * r.total > 0 ? 1 : 0;
-    gate_right += by_gate * r.total > 0 ? 1 : 0;
+    paper_right += by_paper * change > 0 ? 1 : 0;
+    gate_right += by_gate * change > 0 ? 1 : 0;
   }
   const auto count = static_cast<double>(std::max<std::size_t>(units.removed.size(), 1));
   units.paper_ratio = truth > 0 ? paper / truth : 0;
@@ -142,7 +163,7 @@ std::vector<Candidate> candidates_of(const ImportanceAudit& audit, const UnitsAu
   };
   const std::size_t layers = of(audit.sources.front().paper, units.units).size();
   if (units.units == Units::heads)
-    add("removal", by_layer(units.removed, layers, [](const Removed& r) { return r.total; }));
+    add("removal", by_layer(units.removed, layers, [](const Removed& r) { return r.change.total(); }));
   const auto add_source = [&](const char* definition, const SourceScores& s, const ImportanceScores& sums) {
     ByLayer values = absolute(of(sums, units.units));
     if (s.source.exit > 0) values.resize(static_cast<std::size_t>(s.source.exit));
@@ -196,12 +217,14 @@ double Agreement::mean_kendall() const {
   return mean(kendall);
 }
 
-const Comparison& UnitsAudit::comparison(std::string_view definition, std::string_view source, bool has_sign,
+const Comparison& UnitsAudit::comparison(std::string_view definition, std::string_view source,
+                                         std::string_view truth, bool has_sign,
                                          Comparison::Layers layers) const {
   const auto found = std::find_if(comparisons.begin(), comparisons.end(), [&](const Comparison& c) {
-    return c.definition == definition && c.source == source && c.has_sign == has_sign && c.layers == layers;
+    return c.definition == definition && c.source == source && c.truth == truth && c.has_sign == has_sign &&
+           c.layers == layers;
   });
-  if (found == comparisons.end()) fail("no comparison of {} by {}", definition, source);
+  if (found == comparisons.end()) fail("{} by {} was not compared with {}", definition, source, truth);
   return *found;
 }
 

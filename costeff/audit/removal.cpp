@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "tensor/error.h"
@@ -51,50 +52,60 @@ class ZeroedColumns {
 
 }  // namespace
 
+double SampleLoss::total() const {
+  return std::accumulate(exits.begin(), exits.end(), 0.0);
+}
+
 RemovalSweep::RemovalSweep(const Subject& subject, std::string loss)
     : subject_(subject), model_(*subject.student.model), loss_(std::move(loss)) {
   const std::int64_t first = model_.config().first_exit(), layers = model_.config().layers();
-  losses_.assign(static_cast<std::size_t>(layers - first + 1), 0.0);
+  loss_of_all_.exits.assign(static_cast<std::size_t>(layers - first + 1), 0.0);
+  const bool features = subject.teacher != nullptr && !subject.training.no_features;
+  if (features) features_.assign(static_cast<std::size_t>(layers + 1), 0.0);
   std::chrono::duration<double> spent{0};
   for (const Batch& batch : subject.batches) {
     const TokenBatch tokens = token_batch(batch);
     Part part{.batch = &batch, .layout = tokens.layout};
-    if (loss_ == "predictions") {
-      part.target = (*subject.teacher)(batch, tokens);
-      part.target.hidden.clear();
-      for (Tensor& logits : part.target.logits) logits = logits.to(DType::f64);
-    }
+    if (subject.teacher != nullptr) part.target = (*subject.teacher)(batch, tokens);
+    if (!features) part.target.hidden.clear();
+    for (Tensor& logits : part.target.logits) logits = logits.to(DType::f64);
     const auto begin = std::chrono::steady_clock::now();
     Forward forward;
     part.hidden.push_back(model_.embed(forward, tokens));
     for (std::int64_t k = 1; k <= layers; ++k)
       part.hidden.push_back(model_.layer(forward, k, part.hidden.back(), part.layout));
-    add_losses(part, part.hidden, first, losses_);
+    add_losses(part, part.hidden, 0, loss_of_all_.exits, features_);
     spent += std::chrono::steady_clock::now() - begin;
     parts_.push_back(std::move(part));
   }
+  loss_of_all_.features = std::accumulate(features_.begin(), features_.end(), 0.0);
   seconds_per_layer_ = spent.count() / static_cast<double>(layers);
 }
 
 void RemovalSweep::add_losses(const Part& part, std::span<const Variable> hidden, std::int64_t from,
-                              std::vector<double>& losses) const {
+                              std::vector<double>& exits, std::vector<double>& features) const {
   const double share =
       static_cast<double>(part.batch->sequences()) / static_cast<double>(subject_.data.size());
   const std::int64_t first = model_.config().first_exit();
+  Forward forward;
   for (std::int64_t i = from; i <= model_.config().layers(); ++i) {
-    Forward forward;
-    const Variable logits =
-        model_.exit_logits(forward, i, hidden.first(static_cast<std::size_t>(i + 1)), part.layout);
+    const auto at = static_cast<std::size_t>(i);
+    if (!features.empty()) {
+      const MultiExitOutputs state{i, {}, {Variable(hidden[at].value().to(DType::f64))}};
+      const TeacherOutputs target{.hidden = {part.target.hidden[at].to(DType::f64)}};
+      features[at] += share * feature_loss(state, target, part.layout).value().item();
+    }
+    if (i < first) continue;
+    const Variable logits = model_.exit_logits(forward, i, hidden.first(at + 1), part.layout);
     const MultiExitOutputs exit{i, {Variable(logits.value().to(DType::f64))}, {}};
     const Variable loss = loss_ == "labels"
                               ? hard_loss(exit, *part.batch)
                               : prediction_loss(exit, part.target, subject_.training.temperature);
-    losses[static_cast<std::size_t>(i - first)] += share * loss.value().item();
+    exits[static_cast<std::size_t>(i - first)] += share * loss.value().item();
   }
 }
 
-std::vector<double> RemovalSweep::change(Units units, std::int64_t k,
-                                         std::span<const std::int64_t> places) const {
+SampleLoss RemovalSweep::change(Units units, std::int64_t k, std::span<const std::int64_t> places) const {
   const BertConfig& config = model_.config();
   const bool heads = units == Units::heads;
   const auto at = static_cast<std::size_t>(k - 1);
@@ -106,26 +117,29 @@ std::vector<double> RemovalSweep::change(Units units, std::int64_t k,
           .find(fmt::format("bert.encoder.layer.{}.{}output.dense.weight", k - 1, heads ? "attention." : ""))
           .value(),
       places, heads ? config.head_dim : 1);
-  const std::int64_t first = config.first_exit(), from = std::max(k, first);
-  std::vector<double> changes(losses_.size(), 0.0);
+  SampleLoss change{std::vector<double>(loss_of_all_.exits.size(), 0.0), 0};
+  std::vector<double> features(features_.size(), 0.0);
   for (const Part& part : parts_) {
     std::vector<Variable> hidden(part.hidden.begin(), part.hidden.begin() + k);
     Forward forward;
     for (std::int64_t j = k; j <= config.layers(); ++j)
       hidden.push_back(model_.layer(forward, j, hidden.back(), part.layout));
-    add_losses(part, hidden, from, changes);
+    add_losses(part, hidden, k, change.exits, features);
   }
-  for (std::int64_t i = from; i <= config.layers(); ++i) {
-    const auto exit = static_cast<std::size_t>(i - first);
-    changes[exit] -= losses_[exit];
+  for (std::int64_t i = std::max(k, config.first_exit()); i <= config.layers(); ++i) {
+    const auto exit = static_cast<std::size_t>(i - config.first_exit());
+    change.exits[exit] -= loss_of_all_.exits[exit];
   }
-  return changes;
+  for (auto i = static_cast<std::size_t>(k); i < features.size(); ++i)
+    change.features += features[i] - features_[i];
+  return change;
 }
 
 std::size_t RemovalSweep::bytes() const {
   std::size_t bytes = 0;
   for (const Part& part : parts_) {
     for (const Variable& h : part.hidden) bytes += h.value().bytes();
+    for (const Tensor& h : part.target.hidden) bytes += h.bytes();
   }
   return bytes;
 }
