@@ -55,7 +55,7 @@ std::string panel_script(const Panel& panel, const std::vector<RoundReport>& rou
                                 layers == 1 ? "accent" : ramp(layer, layers),
                                 named ? fmt::format("title 'layer {}'", layer + 1) : "notitle"));
   }
-  const Range range{0, 1.12 * std::max(most, 1.0)};
+  const AxisRange range{0, 1.12 * std::max(most, 1.0)};
   return fmt::format("{}set yrange {}\nset ytics {:.6g}\nset ylabel '{}' offset 0.8,0 tc rgb ink\nplot {}\n",
                      blocks, range_text(range), tic_step(range, 4), panel.label, fmt::join(plots, ", "));
 }
