@@ -38,9 +38,18 @@ std::vector<Misjudged> misjudged(const ImportanceReport& report, const audit::Un
 std::size_t longest_cumulative(const ImportanceReport& report);
 double mean_cumulative(const audit::CumulativeRemoval& removal, std::size_t k);
 
-// The answer, computed from the numbers: a headline and sentences.
+// Whether the scores are rounding noise: the gradient is 0, as where a model is its own teacher.
+bool scores_vanish(const ImportanceReport& report);
+
+// The answer, computed from the numbers.
+struct Findings {
+  std::string about;  // "Heads"
+  std::vector<std::string> sentences;
+};
 std::string importance_headline(const ImportanceReport& report);
-std::vector<std::string> importance_findings(const ImportanceReport& report);
+std::vector<Findings> importance_findings(const ImportanceReport& report);
+// With a sign, to so many places; 0 without one.
+std::string signed_text(double value, int places);
 
 std::string importance_text(const ImportanceReport& report);
 Json importance_json(const ImportanceReport& report);

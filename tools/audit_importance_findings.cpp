@@ -16,6 +16,13 @@ using audit::Removed;
 using audit::Units;
 using audit::UnitsAudit;
 
+constexpr const char* kVanished =
+    "All scores are below a millionth of the loss: the loss is at its minimum, and its gradient is 0 but for "
+    "rounding. So it "
+    "is where a model is its own teacher, as in a first round of slenderising that begins before any "
+    "training. What "
+    "follows compares noise with the truth.";
+
 const char* verdict(double spearman) {
   if (spearman >= 0.8) return "well";
   if (spearman >= 0.6) return "in the main";
@@ -67,31 +74,53 @@ std::string all_finding(const ImportanceReport& report, const UnitsAudit& units)
 }
 
 std::string size_finding(const UnitsAudit& units) {
-  return fmt::format(
-      "Size: the scores of the removed {} add up to {:.2f} times the true changes, the gate's to {:.2f} "
-      "times. "
-      "The paper's sum counts each path through a unit at least twice (its weights before and after it say "
-      "the "
-      "same), so it ranks, and does not forecast. The predicted sign is right for {}, the gate's for {}.",
-      plural(units), units.paper_ratio, units.gate_ratio, percent_text(units.paper_signs),
+  std::string text = fmt::format(
+      "The scores add up to {:.2f} times the true changes of the removed {}, the gate's to {:.2f} times. The "
+      "sign that "
+      "the signed sum predicts is right for {}, the gate's for {}.",
+      units.paper_ratio, plural(units), units.gate_ratio, percent_text(units.paper_signs),
       percent_text(units.gate_signs));
+  if (units.units == Units::heads) {
+    text +=
+        " The paper's sum counts a head's output twice (W_V and W_O say the same) and adds a term of W_Q and "
+        "W_K, "
+        "so it can rank, and does not forecast.";
+  }
+  return text;
 }
 
 std::string layers_finding(const ImportanceReport& report, const UnitsAudit& units) {
+  const std::string& loss = report.audit.loss;
   const auto across = [&](Comparison::Layers layers) {
-    const std::string& loss = report.audit.loss;
     return units.comparison("paper", loss, loss, false, layers).agreement.spearman_across;
   };
-  return fmt::format(
-      "Across layers the order of {} agrees to {:.2f} with the plain score, {:.2f} with the equalised one, "
-      "and "
-      "{:.2f} with scores divided by their layer's root mean square, as a global budget compares them. "
-      "Within a "
-      "layer these are the same order: equalisation multiplies layer k by 1/(L-k+1), which is measured here "
-      "to "
-      "{:.0e}.",
-      plural(units), across(Comparison::Layers::plain), across(Comparison::Layers::equalised),
-      across(Comparison::Layers::normalised), std::max(report.audit.equalisation_error, 1e-16));
+  std::string text = fmt::format(
+      "All layers together: Spearman {:.2f} for the plain score, {:.2f} for the equalised one, {:.2f} for "
+      "scores divided "
+      "by their layer's root mean square, as a global budget compares them.",
+      across(Comparison::Layers::plain), across(Comparison::Layers::equalised),
+      across(Comparison::Layers::normalised));
+  if (units.units == Units::heads) {
+    text += fmt::format(
+        " Within a layer equalisation changes no order: it multiplies layer k by 1/(L-k+1) (measured: to "
+        "{:.0e}).",
+        std::max(report.audit.equalisation_error, 1e-16));
+  }
+  return text;
+}
+
+// Half of a layer's heads at once: what each order makes of the loss.
+std::string together_finding(const ImportanceReport& report) {
+  const std::size_t half = (longest_cumulative(report) + 1) / 2;
+  std::string text = fmt::format(
+      "With the lowest {} heads of a layer gone together the loss of {:.3f} changes, on average "
+      "over layers, by ",
+      half, report.audit.whole.total());
+  for (const audit::CumulativeRemoval& c : report.audit.cumulative) {
+    text += fmt::format("{}{} ({})", &c == &report.audit.cumulative.front() ? "" : ", ",
+                        signed_text(mean_cumulative(c, half - 1), 4), c.order);
+  }
+  return text + ".";
 }
 
 std::string wrong_finding(const ImportanceReport& report, const UnitsAudit& units) {
@@ -147,7 +176,17 @@ std::vector<Misjudged> misjudged(const ImportanceReport& report, const UnitsAudi
   return all;
 }
 
+bool scores_vanish(const ImportanceReport& report) {
+  constexpr double kNoise = 1e-6;  // of the loss
+  double largest = 0;
+  for (const auto& layer : report.audit.sources.front().paper.heads) {
+    for (const double sum : layer) largest = std::max(largest, std::abs(sum));
+  }
+  return largest < kNoise * report.audit.whole.total();
+}
+
 std::string importance_headline(const ImportanceReport& report) {
+  if (scores_vanish(report)) return "The Taylor score says nothing here: the gradient is rounding noise";
   const auto spearman = [&](const UnitsAudit& units) {
     const std::string& loss = report.audit.loss;
     return units.comparison("paper", loss, loss).agreement.mean_spearman();
@@ -161,18 +200,29 @@ std::string importance_headline(const ImportanceReport& report) {
   return text;
 }
 
-std::vector<std::string> importance_findings(const ImportanceReport& report) {
-  std::vector<std::string> findings;
+std::vector<Findings> importance_findings(const ImportanceReport& report) {
+  std::vector<Findings> findings;
   for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
     if (units->removed.empty()) continue;
-    findings.push_back(order_finding(report, *units));
-    if (has_all(report)) findings.push_back(all_finding(report, *units));
-    findings.push_back(wrong_finding(report, *units));
-    findings.push_back(size_finding(*units));
-    findings.push_back(layers_finding(report, *units));
-    if (units == &report.audit.heads) findings.push_back(kept_finding(report));
+    const bool heads = units->units == Units::heads;
+    std::vector<std::string>& out =
+        findings.emplace_back(Findings{heads ? "Heads" : "Neurons", {}}).sentences;
+    if (heads && scores_vanish(report)) out.emplace_back(kVanished);
+    out.push_back(order_finding(report, *units));
+    if (has_all(report)) out.push_back(all_finding(report, *units));
+    out.push_back(wrong_finding(report, *units));
+    out.push_back(size_finding(*units));
+    out.push_back(layers_finding(report, *units));
+    if (heads) out.push_back(kept_finding(report));
+    if (heads && !report.audit.cumulative.empty()) out.push_back(together_finding(report));
   }
   return findings;
+}
+
+std::string signed_text(double value, int places) {
+  const double unit = std::pow(10, -places);
+  return std::abs(value) < unit / 2 ? fmt::format("{:.{}f}", 0.0, places)
+                                    : fmt::format("{:+.{}f}", value, places);
 }
 
 }  // namespace costeff

@@ -84,7 +84,7 @@ std::string cumulative_table(const ImportanceReport& report) {
   for (std::size_t k = 0; k < most; ++k) {
     out += fmt::format("  {:>7} ", k + 1);
     for (const audit::CumulativeRemoval& c : report.audit.cumulative)
-      out += fmt::format("{:>+12.4f}", mean_cumulative(c, k));
+      out += fmt::format("{:>12}", signed_text(mean_cumulative(c, k), 4));
     out += "\n";
   }
   return out + "\n";
@@ -171,8 +171,12 @@ double mean_cumulative(const audit::CumulativeRemoval& removal, std::size_t k) {
 std::string importance_text(const ImportanceReport& report) {
   const audit::ImportanceAudit& a = report.audit;
   std::string out = fmt::format("{}\n\n", importance_headline(report));
-  for (const std::string& finding : importance_findings(report)) out += item(finding);
-  out += fmt::format("\nLoss of the exits from {}, {} sentences: {:.4f}, by exit", a.loss, report.sentences,
+  for (const Findings& part : importance_findings(report)) {
+    out += part.about + "\n";
+    for (const std::string& sentence : part.sentences) out += item(sentence);
+    out += "\n";
+  }
+  out += fmt::format("Loss of the exits from {}, {} sentences: {:.4f}, by exit", a.loss, report.sentences,
                      a.whole.total());
   for (const double loss : a.whole.exits) out += fmt::format(" {:.4f}", loss);
   out += "\n\n";
@@ -190,6 +194,8 @@ Json importance_json(const ImportanceReport& report) {
   const audit::ImportanceAudit& a = report.audit;
   Json sources = Json::array();
   for (const audit::SourceScores& s : a.sources) sources.push_back(scores_json(s));
+  Json findings = Json::object();
+  for (const Findings& part : importance_findings(report)) findings[part.about] = part.sentences;
   Json cumulative = Json::array();
   for (const audit::CumulativeRemoval& c : a.cumulative)
     cumulative.push_back({{"order", c.order}, {"change", c.change}});
@@ -199,7 +205,7 @@ Json importance_json(const ImportanceReport& report) {
           {"command", report.command},
           {"sentences", report.sentences},
           {"headline", importance_headline(report)},
-          {"findings", importance_findings(report)},
+          {"findings", findings},
           {"loss", a.loss},
           {"first_exit", report.first_exit},
           {"losses", a.whole.exits},
