@@ -1,7 +1,7 @@
 // costeff audit importance: scores of heads and neurons beside what their removal really costs.
 #include "tools/audit_importance.h"
 
-#include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include "tensor/error.h"
@@ -13,6 +13,8 @@
 
 namespace costeff {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr const char* kCommand = "costeff audit importance";
 
@@ -74,6 +76,12 @@ int run_audit_importance(const Invocation& invocation) {
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
 
+  // A long computation ends in these files.
+  for (const std::string& file : {json, html}) {
+    if (file.empty()) continue;
+    const fs::path folder = fs::absolute(file).parent_path();
+    if (!fs::is_directory(folder)) fail("{}: there is no folder {}", file, folder.string());
+  }
   const audit::Subject subject = load_subject(subject_options, kCommand);
   const BertConfig& config = subject.student.model->config();
   ImportanceReport report{.model = subject.student.folder,
@@ -85,8 +93,8 @@ int run_audit_importance(const Invocation& invocation) {
                           .layers = config.layers(),
                           .audit = watched_audit(subject, settings)};
   if (!json.empty()) write_audit_file(json, importance_json(report).dump(1) + "\n");
-  if (!html.empty()) write_audit_file(html, importance_page(report));
   write_output(importance_text(report));
+  if (!html.empty()) write_audit_file(html, importance_page(report));
   return 0;
 }
 

@@ -141,14 +141,26 @@ std::string kept_finding(const ImportanceReport& report) {
   const auto better = std::count_if(heads.removed.begin(), heads.removed.end(),
                                     [](const Removed& r) { return r.change.total() < 0; });
   const audit::ScoreMatrix& m = heads.matrix;  // row 0: removal, row 1: the paper's score
-  return fmt::format(
+  std::string text = fmt::format(
       "Of the {} heads a layer that cost most to remove, the paper's score keeps {}; at random it would be "
-      "{}. "
-      "{} of {} heads lower the loss by going, which an absolute score cannot say.",
+      "{}. {} of {} "
+      "heads lower the loss by going, which an absolute score cannot say.",
       heads.budget, percent_text(m.kept[0][1]),
       percent_text(std::min(1.0, static_cast<double>(heads.budget * report.layers) /
                                      static_cast<double>(heads.removed.size()))),
       better, heads.removed.size());
+  const Misjudged* costliest = nullptr;
+  const std::vector<Misjudged> all = misjudged(report, heads);
+  for (const Misjudged& x : all) {
+    if (x.rank_predicted <= static_cast<std::size_t>(heads.budget)) continue;
+    if (costliest == nullptr || x.change > costliest->change) costliest = &x;
+  }
+  if (costliest != nullptr) {
+    text += fmt::format(
+        " The costliest that it would cut is head {} of layer {}: {:+.2g}, {} of {} by score.",
+        costliest->place + 1, costliest->layer, costliest->change, costliest->rank_predicted, costliest->of);
+  }
+  return text;
 }
 
 }  // namespace

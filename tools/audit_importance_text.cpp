@@ -39,7 +39,7 @@ std::string item(const std::string& text) {
   return out;
 }
 
-// Those of an exit alone stand in the JSON.
+// Those of an exit alone, and some more, stand in the JSON alone.
 std::string comparison_table(const UnitsAudit& units) {
   std::string out = fmt::format("  {:<36}{:<14}{:>27}{:>21}\n  {:<36}{:<14}{:>9}{:>18}{:>9}{:>12}\n", "", "",
                                 "within a layer", "across", "score", "true change of", "Spearman",
@@ -47,6 +47,7 @@ std::string comparison_table(const UnitsAudit& units) {
   for (const Comparison& c : units.comparisons) {
     const audit::Agreement& a = c.agreement;
     if (a.layers.empty() || c.source.starts_with("exit ")) continue;
+    if (c.definition == "gate" && c.source != units.comparisons.front().source) continue;
     const auto [least, most] = std::minmax_element(a.spearman.begin(), a.spearman.end());
     std::string name = fmt::format("{}, {}", c.definition, c.source);
     if (c.has_sign) name += ", signed";
