@@ -307,7 +307,7 @@ TEST(AuditImportance, ComparesWithinAndAcrossLayers) {
   ASSERT_EQ(audit.neurons.removed.size(), 20);
   EXPECT_LT(audit.equalisation_error, 1e-9);
 
-  std::vector<double> score, truth, equalised;
+  std::vector<double> score, truth, equalised, normalised;
   double mean = 0;
   for (std::size_t k = 0; k < 3; ++k) {
     std::vector<double> in_layer, true_in_layer;
@@ -316,6 +316,9 @@ TEST(AuditImportance, ComparesWithinAndAcrossLayers) {
       true_in_layer.push_back(std::abs(audit.heads.removed[4 * k + a].change.total()));
       equalised.push_back(in_layer.back() / static_cast<double>(3 - k));
     }
+    double squares = 0;
+    for (const double x : in_layer) squares += x * x / 4;
+    for (const double x : in_layer) normalised.push_back(x / std::sqrt(squares));
     score.insert(score.end(), in_layer.begin(), in_layer.end());
     truth.insert(truth.end(), true_in_layer.begin(), true_in_layer.end());
     mean += spearman(in_layer, true_in_layer) / 3;
@@ -328,11 +331,28 @@ TEST(AuditImportance, ComparesWithinAndAcrossLayers) {
   EXPECT_NEAR(found(Layers::plain).spearman_across, spearman(score, truth), 1e-12);
   EXPECT_NEAR(found(Layers::plain).kendall_across, kendall(score, truth), 1e-12);
   EXPECT_NEAR(found(Layers::equalised).spearman_across, spearman(equalised, truth), 1e-12);
+  EXPECT_NEAR(found(Layers::normalised).spearman_across, spearman(normalised, truth), 1e-12);
   for (const Layers layers : {Layers::equalised, Layers::normalised})
     EXPECT_EQ(found(layers).spearman, found(Layers::plain).spearman);
   // An exit's scores are held against its own loss, in the layers below it.
   EXPECT_EQ(audit.heads.comparison("gate", "exit 2", "exit 2").agreement.layers,
             (std::vector<std::int64_t>{1, 2}));
+}
+
+// One neuron of forty is little, so that the first derivative of its gate nearly is its removal, sign and
+// size; the paper's sum counts its way in besides its way out.
+TEST(AuditImportance, TheGateForecastsTheRemovalOfANeuron) {
+  const ImportanceAudit audit = audited(make_subject(true), {.neurons = 60});
+  const UnitsAudit& neurons = audit.neurons;
+  const auto signed_order = [&](const char* definition) {
+    return neurons.comparison(definition, "predictions", "predictions", true).agreement.mean_spearman();
+  };
+  EXPECT_GT(signed_order("gate"), 0.9);
+  EXPECT_GT(signed_order("paper"), 0.5);
+  EXPECT_GT(neurons.gate_signs, 0.8);
+  EXPECT_GT(neurons.paper_signs, 0.6);
+  EXPECT_NEAR(neurons.gate_ratio, 1, 0.2);
+  EXPECT_GT(neurons.paper_ratio, neurons.gate_ratio);
 }
 
 TEST(AuditImportance, MatrixAndHeadsRemovedTogether) {
