@@ -10,47 +10,81 @@
 namespace costeff {
 namespace {
 
-// The parameters of layer k that its scores are made of, as rows of the parameters that hold them.
-struct LayerTensors {
-  NamedTensor query, key, value, query_bias, key_bias, value_bias;  // [A d, H] and [A d]
-  NamedTensor output;                                               // W_O [H, A d]
-  NamedTensor intermediate, intermediate_bias;                      // W_FI [F, H] and [F]
-  NamedTensor ffn_output;                                           // W_FO [H, F]
-};
-
-LayerTensors layer_tensors(const ParameterStore& store, std::int64_t k) {
-  const std::string layer = fmt::format("bert.encoder.layer.{}.", k - 1);
-  const auto find = [&](const char* name) { return store.find(layer + name); };
-  return {find("attention.self.query.weight"),   find("attention.self.key.weight"),
-          find("attention.self.value.weight"),   find("attention.self.query.bias"),
-          find("attention.self.key.bias"),       find("attention.self.value.bias"),
-          find("attention.output.dense.weight"), find("intermediate.dense.weight"),
-          find("intermediate.dense.bias"),       find("output.dense.weight")};
+// Adds factor * g w, or its absolute value, of each element of a row to the sum of the unit that the row
+// belongs to: `width` neighbouring rows are a unit's.
+template <class T>
+void add_rows(const T* g, const T* w, std::int64_t rows, std::int64_t cols, std::int64_t width, bool absolute,
+              double factor, std::vector<double>& sums) {
+  for (std::int64_t r = 0; r < rows; ++r, g += cols, w += cols) {
+    double sum = 0;
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const double product = static_cast<double>(g[c]) * static_cast<double>(w[c]);
+      sum += absolute ? std::abs(product) : product;
+    }
+    sums[static_cast<std::size_t>(r / width)] += factor * sum;
+  }
 }
 
-bool is_scored(std::string_view name) {
-  return name.starts_with("bert.encoder.layer.") && name.find("LayerNorm") == std::string_view::npos &&
-         !name.ends_with("output.dense.bias");
-}
-
-// total += weight * gradient, or its absolute value
-void add_gradient(const Tensor& total, const Tensor& gradient, double weight, bool absolute) {
-  dispatch(total.dtype(), [&](auto element) {
-    using T = decltype(element);
-    T* sum = total.data<T>();
-    const T* g = gradient.data<T>();
-    for (std::int64_t i = 0; i < total.numel(); ++i)
-      sum[i] += absolute ? std::abs(g[i]) : static_cast<T>(weight) * g[i];
-  });
+// The same where `width` neighbouring columns are a unit's.
+template <class T>
+void add_columns(const T* g, const T* w, std::int64_t rows, std::int64_t width, bool absolute, double factor,
+                 std::vector<double>& sums) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (double& unit : sums) {
+      double sum = 0;
+      for (std::int64_t c = 0; c < width; ++c, ++g, ++w) {
+        const double product = static_cast<double>(*g) * static_cast<double>(*w);
+        sum += absolute ? std::abs(product) : product;
+      }
+      unit += factor * sum;
+    }
+  }
 }
 
 }  // namespace
 
-Importance::Importance(const Bert& model, Fidelity fidelity) : model_(model), fidelity_(fidelity) {
-  for (const Parameter* p : model.parameters().parameters()) {
-    sums_.push_back(is_scored(p->name) ? Tensor::zeros(p->value.shape(), p->value.dtype()) : Tensor());
+ImportanceScores zero_scores(const BertConfig& config) {
+  ImportanceScores zero;
+  for (const std::int64_t width : config.heads) zero.heads.emplace_back(width, 0.0);
+  for (const std::int64_t width : config.ffn) zero.neurons.emplace_back(width, 0.0);
+  return zero;
+}
+
+void add_unit_sums(const Bert& model, UnitSum sum, double factor,
+                   const std::function<Tensor(Parameter& parameter)>& gradient_of, ImportanceScores& to) {
+  const BertConfig& config = model.config();
+  for (std::size_t k = 0; k < config.heads.size(); ++k) {
+    const auto add = [&](const char* name, bool columns, std::int64_t width, std::vector<double>& sums) {
+      const NamedTensor t = model.parameters().find(fmt::format("bert.encoder.layer.{}.{}", k, name));
+      const Tensor whole = gradient_of(*t.parameter);
+      if (!whole.defined()) return;
+      const Tensor g = whole.slice(t.begin, t.end), w = t.value();
+      const std::int64_t rows = w.shape()[0];
+      dispatch(w.dtype(), [&](auto element) {
+        using T = decltype(element);
+        const bool absolute = sum == UnitSum::release;
+        if (columns) {
+          add_columns(g.data<T>(), w.data<T>(), rows, width, absolute, factor, sums);
+        } else {
+          add_rows(g.data<T>(), w.data<T>(), rows, w.numel() / rows, width, absolute, factor, sums);
+        }
+      });
+    };
+    add("attention.output.dense.weight", true, config.head_dim, to.heads[k]);
+    add("output.dense.weight", true, 1, to.neurons[k]);
+    if (sum == UnitSum::gate) continue;
+    add("intermediate.dense.weight", false, 1, to.neurons[k]);
+    if (sum == UnitSum::release) continue;
+    add("intermediate.dense.bias", false, 1, to.neurons[k]);
+    for (const char* name :
+         {"query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias"}) {
+      add(fmt::format("attention.self.{}", name).c_str(), false, config.head_dim, to.heads[k]);
+    }
   }
 }
+
+Importance::Importance(const Bert& model, Fidelity fidelity)
+    : model_(model), fidelity_(fidelity), sums_(zero_scores(model.config())) {}
 
 void Importance::add(const Batch& batch, const Loss& loss) {
   Tape tape;
@@ -58,57 +92,23 @@ void Importance::add(const Batch& batch, const Loss& loss) {
   const Variable value = loss(forward, batch, token_batch(batch));
   const Gradients gradients = tape.backward(value);
   const auto sequences = static_cast<double>(batch.sequences());
-  const std::span<Parameter* const> parameters = model_.parameters().parameters();
-  for (std::size_t i = 0; i < sums_.size(); ++i) {
-    if (!sums_[i].defined()) continue;
-    const Tensor gradient = gradients.of(tape.parameter(*parameters[i]));
-    if (gradient.defined()) add_gradient(sums_[i], gradient, sequences, fidelity_ == Fidelity::release);
-  }
+  const bool release = fidelity_ == Fidelity::release;
+  add_unit_sums(
+      model_, release ? UnitSum::release : UnitSum::paper, release ? 1 : sequences,
+      [&](Parameter& p) { return gradients.of(tape.parameter(p)); }, sums_);
   sequences_ += sequences;
 }
 
 ImportanceScores Importance::scores() const {
   if (sequences_ == 0) fail("importance: no calibration batch was given");
-  const bool release = fidelity_ == Fidelity::release;
-  const BertConfig& config = model_.config();
-  const std::span<Parameter* const> parameters = model_.parameters().parameters();
-  // Adds g w (paper) or |g w| (release) of each element to the score that its row or its column belongs to.
-  const auto collect = [&](const NamedTensor& t, bool columns, std::int64_t width,
-                           std::vector<double>& scores) {
-    const auto at = std::find(parameters.begin(), parameters.end(), t.parameter) - parameters.begin();
-    const Tensor g = sums_[static_cast<std::size_t>(at)].slice(t.begin, t.end);
-    const Tensor w = t.value();
-    const double factor = release ? 1 : 1 / sequences_;
-    dispatch(w.dtype(), [&](auto element) {
-      using T = decltype(element);
-      const std::int64_t cols = columns ? w.shape().cols() : w.numel() / w.shape()[0];
-      for (std::int64_t i = 0; i < w.numel(); ++i) {
-        const double product =
-            factor * static_cast<double>(g.data<T>()[i]) * static_cast<double>(w.data<T>()[i]);
-        scores[static_cast<std::size_t>((columns ? i % cols : i / cols) / width)] +=
-            release ? std::abs(product) : product;
-      }
-    });
-  };
-  ImportanceScores out;
-  for (std::int64_t k = 1; k <= config.layers(); ++k) {
-    const auto i = static_cast<std::size_t>(k - 1);
-    const LayerTensors t = layer_tensors(model_.parameters(), k);
-    std::vector<double>& heads = out.heads.emplace_back(static_cast<std::size_t>(config.heads[i]), 0.0);
-    std::vector<double>& neurons = out.neurons.emplace_back(static_cast<std::size_t>(config.ffn[i]), 0.0);
-    collect(t.output, true, config.head_dim, heads);
-    collect(t.intermediate, false, 1, neurons);
-    collect(t.ffn_output, true, 1, neurons);
-    if (release) continue;
-    for (const NamedTensor* rows : {&t.query, &t.key, &t.value, &t.query_bias, &t.key_bias, &t.value_bias}) {
-      collect(*rows, false, config.head_dim, heads);
-    }
-    collect(t.intermediate_bias, false, 1, neurons);
-    for (std::vector<double>* scores : {&heads, &neurons}) {
-      for (double& score : *scores) score = std::abs(score);
+  ImportanceScores scores = sums_;
+  if (fidelity_ == Fidelity::release) return scores;
+  for (auto* layers : {&scores.heads, &scores.neurons}) {
+    for (std::vector<double>& layer : *layers) {
+      for (double& score : layer) score = std::abs(score) / sequences_;
     }
   }
-  return out;
+  return scores;
 }
 
 std::vector<std::int64_t> keep_top(std::span<const double> scores, std::int64_t count) {

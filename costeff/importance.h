@@ -9,21 +9,33 @@
 
 namespace costeff {
 
-// Scores of the model's heads and neurons, layer by layer: heads[k-1] has as many as layer k has heads.
+// A number for each of the model's heads and neurons, layer by layer: heads[k-1] has as many as layer k has
+// heads.
 struct ImportanceScores {
   std::vector<std::vector<double>> heads;
   std::vector<std::vector<double>> neurons;
 };
+ImportanceScores zero_scores(const BertConfig& config);
 
-// Adds up what the scores are made of, a calibration batch at a time.
+// What is summed over the weights S of a head or a neuron, g being a loss's gradient.
 //
-//   paper    I(S) = | sum_{w in S} g_w w |, g the gradient of the mean calibration loss. A head's S: its rows
-//   of W_Q, W_K,
-//            W_V and of their biases, its columns of W_O; a neuron's: its row of W_FI and its bias, its
-//            column of W_FO.
-//   release  sum_{w in S} |w| sum_batches |g_w|. A head's S: its columns of W_O; a neuron's: its row of W_FI
-//   and its column
-//            of W_FO.
+//   paper    g_w w. A head's S: its rows of W_Q, W_K, W_V and of their biases, its columns of W_O; a
+//            neuron's: its row of W_FI and its bias, its column of W_FO.
+//   release  |g_w w|. A head's S: its columns of W_O; a neuron's: its row of W_FI and its column of W_FO.
+//   gate     g_w w. A head's S: its columns of W_O; a neuron's: its column of W_FO. With a gate z before
+//            these columns, 1 in the model at hand and 0 where the unit is removed, the sum is dL/dz (Michel
+//            et al. 2019).
+enum class UnitSum : std::uint8_t { paper, release, gate };
+
+// Adds `factor` times its sum to the number of each unit. `gradient_of` a parameter is undefined where the
+// loss does not depend on it.
+void add_unit_sums(const Bert& model, UnitSum sum, double factor,
+                   const std::function<Tensor(Parameter& parameter)>& gradient_of, ImportanceScores& to);
+
+// The scores of a sample, a calibration batch at a time.
+//
+//   paper    I(S) = | sum_{w in S} g_w w |, g the gradient of the mean calibration loss
+//   release  sum over batches of sum_{w in S} |g_w w|
 //
 // Gradients are taken as the model is at hand: equalised or not, by what `loss` records.
 class Importance {
@@ -41,8 +53,7 @@ class Importance {
  private:
   const Bert& model_;
   Fidelity fidelity_;
-  std::vector<Tensor>
-      sums_;  // of g or |g|, of each parameter in the store's order; undefined where none is needed
+  ImportanceScores sums_;
   double sequences_ = 0;
 };
 

@@ -7,7 +7,7 @@
 
 namespace costeff {
 
-void add_subject_options(Options& options, SubjectOptions& subject) {
+void add_subject_options(Options& options, SubjectOptions& subject, bool stage_loss) {
   audit::SubjectSettings& a = subject.settings;
   Settings& s = a.training;
   s.model = default_model();
@@ -15,8 +15,10 @@ void add_subject_options(Options& options, SubjectOptions& subject) {
   options.add("model", "DIR", &s.model, "multi-exit model, or the run folder of one");
   options.add("teacher", "DIR", &s.teacher,
               "the model that teaches; without one exits learn from labels alone");
-  options.add("stage", "S", &subject.stage,
-              "whose loss is audited: ta (predictions) or recover (predictions and hidden states)");
+  if (stage_loss) {
+    options.add("stage", "S", &subject.stage,
+                "whose loss is audited: ta (predictions) or recover (predictions and hidden states)");
+  }
   options.add("task", "T", &s.task, fmt::format("task of GLUE: {}", fmt::join(task_names(), ", ")));
   options.add("columns", "LIST", &s.columns,
               "any other TSV: one or two text columns, then the label's, as in \"sentence,label\"");
@@ -28,11 +30,14 @@ void add_subject_options(Options& options, SubjectOptions& subject) {
   options.add("batch", "N", &s.batch, "sentences of a batch", {.least = 1});
   options.add("max-length", "N", &s.max_length, "tokens of a text; the rest is cut off", {.least = 3});
   options.group("Loss");
-  options.add("prediction", "P", &s.prediction,
-              "what predictions learn from, with a teacher: soft (its predictions), hard (labels), both, "
-              "none; auto: soft");
+  if (stage_loss) {
+    options.add("prediction", "P", &s.prediction,
+                "what predictions learn from, with a teacher: soft (its predictions), hard (labels), both, "
+                "none; auto: soft");
+  }
   options.add("temperature", "T", &s.temperature, "of the teacher's and the model's predictions");
-  options.flag("no-features", &s.no_features, "no feature distillation with --stage recover");
+  options.flag("no-features", &s.no_features,
+               stage_loss ? "no feature distillation with --stage recover" : "no feature distillation");
   options.group("Computing");
   options.add("dtype", "D", &subject.dtype, "f32, or f64 for identities to the last digits");
   options.add("seed", "N", &s.seed, "of the sentences that are drawn");

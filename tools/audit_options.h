@@ -14,7 +14,9 @@ struct SubjectOptions {
   std::string dtype = "f32";
 };
 
-void add_subject_options(Options& options, SubjectOptions& subject);
+// Without `stage_loss` there are no options of what a stage's loss is made of: the audit has losses of its
+// own.
+void add_subject_options(Options& options, SubjectOptions& subject, bool stage_loss = true);
 // The subject that was asked for, loaded, after options.apply(); lines about its files go to stderr, as
 // `command`. Sets the number of threads. Throws as load_subject() does.
 audit::Subject load_subject(const SubjectOptions& subject, std::string_view command);

@@ -8,7 +8,7 @@
 
 namespace costeff {
 
-Range range_of(const std::vector<double>& values, double margin) {
+AxisRange range_of(const std::vector<double>& values, double margin) {
   if (values.empty()) return {};
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   double width = *high - *low;
@@ -16,11 +16,11 @@ Range range_of(const std::vector<double>& values, double margin) {
   return {*low - margin * width, *high + margin * width};
 }
 
-std::string range_text(Range range) {
+std::string range_text(AxisRange range) {
   return fmt::format("[{:.17g}:{:.17g}]", range.low, range.high);
 }
 
-std::string log_tics(Range range, std::string (*label)(double)) {
+std::string log_tics(AxisRange range, std::string (*label)(double)) {
   const int first = static_cast<int>(std::floor(std::log10(range.low)));
   const int last = static_cast<int>(std::ceil(std::log10(range.high)));
   const bool crowded = last - first > 3;
@@ -54,7 +54,7 @@ std::string ramp(std::size_t i, std::size_t n) {
   return fmt::format("'#{:02x}{:02x}{:02x}'", byte(rgb[0]), byte(rgb[1]), byte(rgb[2]));
 }
 
-double tic_step(Range range, int most) {
+double tic_step(AxisRange range, int most) {
   const double raw = (range.high - range.low) / most;
   const double unit = std::pow(10, std::floor(std::log10(raw)));
   for (const int step : {1, 2, 5}) {
@@ -85,10 +85,14 @@ std::string y_label(const std::string& text) {
   return fmt::format("set ylabel {} offset 0.8,0 tc rgb ink\n", gnuplot_string(text));
 }
 
+std::string data_block(const std::string& name, const std::string& rows) {
+  return fmt::format("${} << EOD\n{}EOD\n", name, rows);
+}
+
 void Plot::add(const std::string& rows, const std::string& how) {
-  const std::string block = fmt::format("${}{}", name_, parts_.size());
-  blocks_ += fmt::format("{} << EOD\n{}EOD\n", block, rows);
-  parts_.push_back(fmt::format("{} {}", block, how));
+  const std::string block = fmt::format("{}{}", name_, parts_.size());
+  blocks_ += data_block(block, rows);
+  parts_.push_back(fmt::format("${} {}", block, how));
 }
 
 std::string Plot::command() const {

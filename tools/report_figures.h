@@ -25,20 +25,20 @@ Figure neurons_figure(const ReportData& data);
 
 // ---- parts of scripts
 
-struct Range {
+struct AxisRange {
   double low = 0;
   double high = 1;
 };
 
 // The range of the values, wider by `margin` of itself at both ends, and never empty.
-Range range_of(const std::vector<double>& values, double margin);
-std::string range_text(Range range);  // "[0.1:0.9]"
+AxisRange range_of(const std::vector<double>& values, double margin);
+std::string range_text(AxisRange range);  // "[0.1:0.9]"
 // Labels at 1, 2 and 5 times the powers of ten of a logarithmic axis, as "('0.1' 0.1, '0.2' 0.2)".
-std::string log_tics(Range range, std::string (*label)(double));
+std::string log_tics(AxisRange range, std::string (*label)(double));
 // The i-th of n colours from orange to violet, legible on light and on dark ground.
 std::string ramp(std::size_t i, std::size_t n);
 // A round step of tics: at most `most` of them in the range.
-double tic_step(Range range, int most);
+double tic_step(AxisRange range, int most);
 // Margins of a plot, or a panel of one: its upper and lower edge, in pixels from the picture's top.
 std::string edges(const Figure& figure, double upper, double lower);
 // What stands below a plot's lower edge, in pixels: labels of tics and axis, and a key of so many rows.
@@ -48,6 +48,9 @@ std::string key_below(int rows);
 // The label of an axis, a string of gnuplot's: "set xlabel 'step' ...".
 std::string x_label(const std::string& text);
 std::string y_label(const std::string& text);
+
+// Rows that a plot command names as $name.
+std::string data_block(const std::string& name, const std::string& rows);
 
 // A plot command and the rows that it draws, which stand before it in the script.
 class Plot {

@@ -20,7 +20,7 @@ double drawn(const ReportData& data, double score) {
 // The axis of scores, with the values it is to hold.
 std::string score_axis(const ReportData& data, const std::vector<double>& scores) {
   const std::string name = metric_name(data.metric);
-  const Range range = range_of(scores, 0.08);
+  const AxisRange range = range_of(scores, 0.08);
   return fmt::format("set yrange {}\nset ytics {:.6g}\n{}", range_text(range), tic_step(range, 6),
                      y_label(fmt::format("{} on dev{}", name, is_percentage(data.metric) ? ", %" : "")));
 }
@@ -89,7 +89,7 @@ Figure score_flops_figure(const ReportData& data) {
     return figure;
   }
   const auto [low, high] = std::minmax_element(flops.begin(), flops.end());
-  const Range x{*low / 1.25, *high * 1.25};
+  const AxisRange x{*low / 1.25, *high * 1.25};
   figure.script = fmt::format(
       "{}{}set logscale x\nset xrange {}\nset xtics {}\nset xlabel 'FLOPs of a sentence' tc rgb "
       "ink\n{}{}{}",

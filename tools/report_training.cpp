@@ -126,10 +126,10 @@ std::string loss_script(const StageReport& stage) {
   std::vector<double> losses;
   for (const LossPoint& point : stage.losses) losses.push_back(point.loss);
   const auto [low, high] = std::minmax_element(losses.begin(), losses.end());
-  const Range range = range_of(losses, 0.05);
+  const AxisRange range = range_of(losses, 0.05);
   std::string axis = fmt::format("set yrange {}\nset ytics {:.6g}\n", range_text(range), tic_step(range, 5));
   if (*low > 0 && *high / *low > 6) {
-    const Range y{*low / 1.15, *high * 1.15};
+    const AxisRange y{*low / 1.15, *high * 1.15};
     axis = fmt::format("set logscale y\nset yrange {}\nset ytics {}\n", range_text(y),
                        log_tics(y, [](double at) { return fmt::format("{:g}", at); }));
   }
@@ -176,7 +176,7 @@ std::string dev_script(const ReportData& data, const StageReport& stage) {
   }
   const std::string label =
       fmt::format("{}{}", plain_text(metric_name(data.metric), 24), is_percentage(data.metric) ? ", %" : "");
-  const Range range = range_of(scores, 0.1);
+  const AxisRange range = range_of(scores, 0.1);
   return fmt::format(
       "{}unset label\nunset arrow\n{}unset logscale y\nset yrange {}\nset ytics {:.6g}\nset ylabel {} "
       "offset 1.6,0 tc rgb ink\n{}{}",

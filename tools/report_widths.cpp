@@ -53,7 +53,7 @@ std::string panel_script(const Panel& panel, const std::vector<RoundReport>& rou
                                layers == 1 ? "accent" : ramp(layer, layers),
                                named ? fmt::format("title 'layer {}'", layer + 1) : "notitle"));
   }
-  const Range range{0, 1.12 * std::max(most, 1.0)};
+  const AxisRange range{0, 1.12 * std::max(most, 1.0)};
   return fmt::format("{}set yrange {}\nset ytics {:.6g}\n{}{}", plot.blocks(), range_text(range),
                      tic_step(range, 4), y_label(panel.label), plot.command());
 }

@@ -1,6 +1,7 @@
 """Reads the page of a report, and the pictures beside it, with Python's parsers; prints what is wrong, a line each.
 
     report_check.py RUN/report.html
+    report_check.py PAGE.html --alone     a page without picture files
 """
 
 import html.parser
@@ -87,12 +88,14 @@ def check_pictures(folder):
     return len(pictures)
 
 
-def main(path):
+def main(path, alone=""):
     with open(path, encoding="utf-8") as file:
         inline = check_page(file.read())
+    if alone:
+        return
     files = check_pictures(path[: -len(".html")])
     if inline != files:
         print(f"{inline} pictures in the page, {files} files")
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

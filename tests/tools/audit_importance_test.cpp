@@ -1,0 +1,143 @@
+// costeff audit importance: what it prints and writes, and what it refuses.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "nn/checkpoint.h"
+#include "tests/tools/support.h"
+
+namespace costeff::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class AuditImportanceTest : public CliTest {
+ protected:
+  Words audit(const Words& more = {}) const {
+    Words words = {"audit",   "importance", "--model",   model_, "--task",    "sst2", "--data",    data_,
+                   "--batch", "5",          "--batches", "2",    "--threads", "1",    "--neurons", "9"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+
+  // Two layers of 4 heads and 64 neurons, with exits from `first` on.
+  std::string exits_model(std::int64_t first, std::uint64_t seed) const {
+    BertConfig config = BertConfig::plain(kVocabulary, 32, 2, 4, 64);
+    config.max_position_embeddings = 128;
+    config.labels = {"0", "1"};
+    config.initializer_range = 0.2;
+    config.exits = ExitConfig{.first = first};
+    Bert model(config);
+    model.initialise(seed);
+    const std::string folder = folder_.path("exits");
+    fs::create_directories(folder);
+    save_bert(folder, model, model_);
+    return folder;
+  }
+
+  std::string faults(const std::string& page) const {
+    const std::string said = folder_.path("faults.txt");
+    const std::string command = fmt::format(
+        "python3 '{}/tests/tools/report_check.py' '{}' --alone >'{}' 2>&1", COSTEFF_SOURCE_DIR, page, said);
+    EXPECT_EQ(std::system(command.c_str()), 0);
+    return read(said);
+  }
+};
+
+TEST_F(AuditImportanceTest, AModelWithoutExitsAndNoBudget) {
+  const Outcome outcome = run(audit());
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("The Taylor score"), HasSubstr("Heads: 8 removed"),
+                                 HasSubstr("Neurons: 9 removed"), HasSubstr("paper, labels, equalised"),
+                                 Not(HasSubstr("nan"))));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("has no exits"), HasSubstr("backward passes"), HasSubstr("17 removals")));
+}
+
+TEST_F(AuditImportanceTest, PageAndJsonHoldTheSame) {
+  const std::string teacher = model_;
+  model_ = exits_model(1, 3);
+  const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
+  const Outcome outcome =
+      run(audit({"--teacher", teacher, "--cumulative", "--heads", "1", "--html", page, "--json", file}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(faults(page), "");
+  const std::string html = read(page);
+  const Json json = Json::parse(read(file));
+  const std::string headline = json["headline"];
+  EXPECT_THAT(outcome.out, HasSubstr(headline));
+  EXPECT_THAT(html, AllOf(HasSubstr(headline), HasSubstr("Eq. 2"), HasSubstr("tabindex=\"0\""),
+                          HasSubstr("--heads 1"), Not(HasSubstr("nan")), Not(HasSubstr("Not measured"))));
+
+  const Json& heads = json["heads"];
+  ASSERT_EQ(heads["removed"].size(), 8);
+  EXPECT_EQ(json["neurons"]["removed"].size(), 9);
+  EXPECT_EQ(json["cumulative"].size(), 5);
+  EXPECT_EQ(json["scores"].size(), 6);  // predictions, exits 1 and 2, labels, features, all
+  for (const Json& head : heads["removed"]) {
+    double total = 0;
+    for (const Json& change : head["change_by_exit"]) total += change.get<double>();
+    EXPECT_NEAR(head["change"].get<double>(), total, 1e-12);
+    // A head of the second layer says nothing to the first exit.
+    if (head["layer"] == 2) {
+      EXPECT_EQ(head["change_by_exit"][0], 0);
+    }
+    // What it costs stands in the page, in thousandths.
+    if (std::abs(total) > 1e-4) {
+      EXPECT_THAT(html, HasSubstr(fmt::format(">{:+.1f}</td>", 1000 * total)));
+    }
+  }
+}
+
+TEST_F(AuditImportanceTest, AModelThatTeachesItselfHasNoGradient) {
+  model_ = exits_model(1, 3);
+  const Outcome outcome = run(audit({"--teacher", model_}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("the gradient is rounding noise"));
+}
+
+TEST_F(AuditImportanceTest, OneExit) {
+  model_ = exits_model(2, 3);
+  const Outcome outcome = run(audit({"--html", folder_.path("page.html")}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, Not(HasSubstr("nan")));
+  EXPECT_EQ(faults(folder_.path("page.html")), "");
+}
+
+TEST_F(AuditImportanceTest, NoNeurons) {
+  Words words = audit({"--html", folder_.path("page.html")});
+  *(std::find(words.begin(), words.end(), "--neurons") + 1) = "0";
+  const Outcome outcome = run(words);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, Not(HasSubstr("Neurons")));
+  EXPECT_EQ(faults(folder_.path("page.html")), "");
+}
+
+TEST_F(AuditImportanceTest, BadInput) {
+  EXPECT_TRUE(fails(run(audit({"--heads", "5"})), 2, {"--heads 5", "4 heads"}));
+  EXPECT_TRUE(fails(run(audit({"--ffn", "65"})), 2, {"--ffn 65", "64 neurons"}));
+  EXPECT_TRUE(fails(run(audit({"--loss", "predictions"})), 2, {"--loss predictions", "--teacher"}));
+  EXPECT_TRUE(fails(run(audit({"--teacher", folder_.path("none")})), 1, {"none"}));
+  EXPECT_TRUE(fails(run(audit({"--stage", "ta"})), 2, {"--stage"}));
+  Words words = audit();
+  words[3] = folder_.path("no model");
+  EXPECT_TRUE(fails(run(words), 1, {"no model"}));
+  words = audit();
+  words[7] = folder_.path("no data");
+  EXPECT_TRUE(fails(run(words), 1, {"no data"}));
+  words = audit();
+  words.back() = "-1";
+  EXPECT_TRUE(fails(run(words), 2, {"--neurons"}));
+}
+
+TEST_F(AuditImportanceTest, APageThatCannotBeWrittenIsRefusedFirst) {
+  const Outcome outcome = run(audit({"--html", folder_.path("no such folder/page.html")}));
+  EXPECT_TRUE(fails(outcome, 1, {"no such folder"}));
+  EXPECT_THAT(outcome.err, Not(HasSubstr("backward passes")));
+}
+
+}  // namespace
+}  // namespace costeff::testing
