@@ -60,6 +60,30 @@ void fused_backward(const Record& r, Backward& b) {
 const Op kFused("bias_dropout_residual_layer_norm", "y = layer_norm(dropout(x + bias) + residual)",
                 fused_backward);
 
+// What the backward reads of a normalisation: xhat [rows, cols] and 1 / sqrt(var + eps) [rows]; undefined
+// where no gradient is wanted.
+struct Statistics {
+  Tensor xhat;
+  Tensor rstd;
+
+  template <class T>
+  T* xhat_data() const {
+    return xhat.defined() ? xhat.data<T>() : nullptr;
+  }
+  template <class T>
+  T* rstd_data() const {
+    return rstd.defined() ? rstd.data<T>() : nullptr;
+  }
+  void save(const Variable& gamma, Details& details) const {
+    if (xhat.defined()) details.saved = {{"xhat", xhat}, {"rstd", rstd}, {"gamma", gamma.value()}};
+  }
+};
+
+Statistics statistics(const Tensor& y, bool wanted) {
+  if (!wanted) return {};
+  return {empty_like(y), empty_like(y, {y.shape().rows()})};
+}
+
 void require_rows_of(const Op& op, const Variable& x, const Variable& gamma, const Variable& beta) {
   const Shape row{x.shape().cols()};
   require(x.shape().rank() >= 1 && gamma.shape() == row && beta.shape() == row, op,
@@ -72,16 +96,15 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
   require_rows_of(kLayerNorm, x, gamma, beta);
   const std::int64_t rows = x.shape().rows();
   Tensor y = empty_like(x.value());
-  const Tensor xhat = empty_like(y);
-  const Tensor rstd = empty_like(y, {rows});
+  const Statistics kept = statistics(y, wants_gradient({&x, &gamma, &beta}));
   compute(y, [&]<class T>(const Kernels<T>& k) {
     k.layer_norm(rows, x.shape().cols(), x.value().data<T>(), nullptr, Dropout{}, nullptr,
                  gamma.value().data<T>(), beta.value().data<T>(), static_cast<T>(epsilon), y.data<T>(),
-                 xhat.data<T>(), rstd.data<T>());
+                 kept.xhat_data<T>(), kept.rstd_data<T>());
   });
-  return record(kLayerNorm, {&x, &gamma, &beta}, std::move(y),
-                {.saved = {{"xhat", xhat}, {"rstd", rstd}, {"gamma", gamma.value()}},
-                 .attributes = {{"epsilon", epsilon}}});
+  Details details{.attributes = {{"epsilon", epsilon}}};
+  kept.save(gamma, details);
+  return record(kLayerNorm, {&x, &gamma, &beta}, std::move(y), std::move(details));
 }
 
 Variable bias_dropout_residual_layer_norm(const Variable& x, const Variable& bias, const Dropout& dropout,
@@ -93,17 +116,15 @@ Variable bias_dropout_residual_layer_norm(const Variable& x, const Variable& bia
   require_probability(dropout, kFused, {&x});
   const std::int64_t rows = x.shape().rows();
   Tensor y = empty_like(x.value());
-  const Tensor xhat = empty_like(y);
-  const Tensor rstd = empty_like(y, {rows});
+  const Statistics kept = statistics(y, wants_gradient({&x, &bias, &residual, &gamma, &beta}));
   compute(y, [&]<class T>(const Kernels<T>& k) {
     k.layer_norm(rows, x.shape().cols(), x.value().data<T>(), bias.value().data<T>(), dropout,
                  residual.value().data<T>(), gamma.value().data<T>(), beta.value().data<T>(),
-                 static_cast<T>(epsilon), y.data<T>(), xhat.data<T>(), rstd.data<T>());
+                 static_cast<T>(epsilon), y.data<T>(), kept.xhat_data<T>(), kept.rstd_data<T>());
   });
-  return record(kFused, {&x, &bias, &residual, &gamma, &beta}, std::move(y),
-                {.saved = {{"xhat", xhat}, {"rstd", rstd}, {"gamma", gamma.value()}},
-                 .attributes = {{"p", dropout.p}, {"epsilon", epsilon}},
-                 .dropout = dropout});
+  Details details{.attributes = {{"p", dropout.p}, {"epsilon", epsilon}}, .dropout = dropout};
+  kept.save(gamma, details);
+  return record(kFused, {&x, &bias, &residual, &gamma, &beta}, std::move(y), std::move(details));
 }
 
 }  // namespace costeff

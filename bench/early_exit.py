@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""What early exit saves in time, beside what it saves in FLOPs.
+"""What a slender model and early exit save in time, beside what they save in FLOPs.
 
-    python3 bench/early_exit.py --model runs/recover --data data/samples/SST-2 [--task sst2] [--rounds 5]
+    python3 bench/early_exit.py --model runs/recover --data data/samples/SST-2 [--reference runs/finetune]
+                                [--task sst2] [--rounds 5] [--threads 1]
 
-Takes three thresholds from `costeff eval --sweep`, and then evaluates at full depth and at each of them, at batch 32
-and batch 1, in turn: a round compares neighbours in time, so that other work on the machine disturbs both sides. The
-speed-up is the median over rounds of full depth's seconds over the threshold's.
+With --reference, the two models at full depth. Then three thresholds from `costeff eval --sweep`: full depth and each
+of them, at batch 32 and batch 1, in turn. A round compares neighbours in time, so that other work on the machine
+disturbs both sides. A speed-up is the median over rounds of the one's seconds over the other's.
+
+FLOPs are the cost model's, which counts every row of every layer that a sequence reaches. The time is of what is
+really computed: a model whose last exit reads [CLS] leaves the other rows of its last layer out, and with [CLS] exits
+those of the layer at which a sequence leaves. The seconds are of the forward passes, not of loading the model.
 """
 import argparse
 import json
@@ -15,8 +20,8 @@ import subprocess
 REDUCTIONS = (1.25, 1.7, 2.5)  # the thresholds whose FLOP reductions come nearest
 
 
-def evaluate(arguments, *more):
-    command = [arguments.costeff, "eval", "--model", arguments.model, "--task", arguments.task, "--data", arguments.data,
+def evaluate(arguments, model, *more):
+    command = [arguments.costeff, "eval", "--model", model, "--task", arguments.task, "--data", arguments.data,
                "--threads", str(arguments.threads), "--json", *map(str, more)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -25,29 +30,42 @@ def evaluate(arguments, *more):
 
 
 def chosen_thresholds(arguments):
-    sweep = evaluate(arguments, "--sweep")["sweep"]
+    sweep = evaluate(arguments, arguments.model, "--sweep")["sweep"]
     nearest = [min(sweep, key=lambda row: abs(row["flops_reduction"] - wanted)) for wanted in REDUCTIONS]
     return sorted({row["entropy"]: row["flops_reduction"] for row in nearest}.items())
 
 
+def report(name, slow, fast, reduction):
+    speedup = statistics.median(s / f for s, f in zip(slow, fast))
+    print(f"  {name:<18} FLOPs / {reduction:.2f}   time / {speedup:.2f} (of the best times {min(slow) / min(fast):.2f})   "
+          f"{speedup / reduction:.2f} of the reduction")
+
+
 def measure(arguments, thresholds, batch):
-    full, early = [], {threshold: [] for threshold, _ in thresholds}
+    models = [arguments.reference] if arguments.reference else []
+    models.append(arguments.model)
+    seconds = {run: [] for run in models + [threshold for threshold, _ in thresholds]}
+    flops = {}
     for _ in range(arguments.rounds):
-        full.append(evaluate(arguments, "--batch", batch)["seconds"])
-        for threshold in early:
-            early[threshold].append(evaluate(arguments, "--batch", batch, "--entropy", threshold)["seconds"])
+        for run, taken in seconds.items():
+            found = (evaluate(arguments, run, "--batch", batch) if run in models
+                     else evaluate(arguments, arguments.model, "--batch", batch, "--entropy", run))
+            taken.append(found["seconds"])
+            flops[run] = found["flops"]
+    full = seconds[arguments.model]
     print(f"batch {batch}: full depth {min(full):.2f} s at best, {statistics.median(full):.2f} s in the median")
+    if arguments.reference:
+        reduction = flops[arguments.reference] / flops[arguments.model]
+        report("than the reference", seconds[arguments.reference], full, reduction)
     for threshold, reduction in thresholds:
-        speedup = statistics.median(f / e for f, e in zip(full, early[threshold]))
-        best = min(full) / min(early[threshold])
-        print(f"  entropy {threshold:<9g} FLOPs / {reduction:.2f}   time / {speedup:.2f} (of the best times {best:.2f})   "
-              f"{speedup / reduction:.2f} of the reduction")
+        report(f"entropy {threshold:g}", full, seconds[threshold], reduction)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--costeff", default="build/release/tools/costeff")
     parser.add_argument("--model", required=True)
+    parser.add_argument("--reference", help="a larger model to compare with, at full depth")
     parser.add_argument("--data", required=True)
     parser.add_argument("--task", default="sst2")
     parser.add_argument("--threads", type=int, default=2)

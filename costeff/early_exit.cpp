@@ -12,7 +12,7 @@
 namespace costeff {
 namespace {
 
-// The sequences of a batch that have not left, and the hidden states that they still need.
+// The sequences of a batch that have not left, and what of their hidden states is still needed.
 class Remaining {
  public:
   Remaining(const Bert& model, const TokenBatch& batch)
@@ -20,26 +20,48 @@ class Remaining {
         exits_(model.config().exits.value_or(ExitConfig{})),
         layout_(batch.layout),
         sequences_(static_cast<std::size_t>(layout_->sequences())),
-        hidden_(1, model.embed(forward_, batch)) {
+        hidden_(model.embed(forward_, batch)) {
     std::iota(sequences_.begin(), sequences_.end(), 0);
+    if (is_read(0)) add_state(model_.pool(hidden_, layout_));
   }
 
   // Which sequences of the whole batch these are, ascending.
   std::span<const std::int32_t> sequences() const { return sequences_; }
 
-  // From h_{k-1} to h_k. Of earlier states only what an exit will read stays.
+  // From h_{k-1} to what exits read of h_k. Where that is [CLS], the other rows of h_k wait for go_on():
+  // those of sequences that leave here are never computed.
   void advance(std::int64_t k) {
-    const bool cls = exits_.pooling == Pooling::cls;
-    Variable next = model_.layer(forward_, k, hidden_.back(), layout_, cls && k == model_.config().layers());
-    if (static_cast<std::int64_t>(hidden_.size()) == exits_.last_hidden) hidden_.erase(hidden_.begin());
-    if (cls && !hidden_.empty()) hidden_.back() = first_rows(hidden_.back(), layout_);
-    hidden_.push_back(std::move(next));
+    if (exits_.pooling == Pooling::cls && k >= model_.config().first_exit()) {
+      context_ = model_.attention_context(forward_, k, hidden_, layout_);
+      add_state(model_.layer_rows(forward_, k, first_rows(context_, layout_), first_rows(hidden_, layout_)));
+    } else {
+      hidden_ = model_.layer(forward_, k, hidden_, layout_);
+      if (is_read(k)) add_state(model_.pool(hidden_, layout_));
+    }
   }
 
-  Tensor logits(std::int64_t i) { return model_.exit_logits(forward_, i, hidden_, layout_).value(); }
+  Tensor logits(std::int64_t i) { return model_.exit_logits(forward_, i, states_, layout_).value(); }
 
-  // Goes on with some of them, by their place among those that remain. Their rows move together even when
-  // few leave: copying a row costs a few percent of what a layer computes for it.
+  // After advance(k): goes on with some of them, by their place among those that remain. Computing a [CLS]
+  // row again costs less than putting rows back together would.
+  void go_on(std::int64_t k, std::span<const std::int32_t> places) {
+    if (places.size() < sequences_.size()) keep(places);
+    if (!context_.value().defined()) return;
+    hidden_ = model_.layer_rows(forward_, k, context_, hidden_);
+    context_ = Variable();
+  }
+
+ private:
+  // Whether an exit reads h_k: exit i reads `last_hidden` states up to h_i.
+  bool is_read(std::int64_t k) const { return k + exits_.last_hidden > model_.config().first_exit(); }
+
+  void add_state(Variable state) {
+    if (static_cast<std::int64_t>(states_.size()) == exits_.last_hidden) states_.erase(states_.begin());
+    states_.push_back(std::move(state));
+  }
+
+  // The rows of those that stay move together even when few leave: copying a row costs a few percent of what
+  // a layer computes for it.
   void keep(std::span<const std::int32_t> places) {
     CachedVector<std::int32_t> rows, offsets(1, 0), lengths, kept;
     rows.reserve(static_cast<std::size_t>(layout_->tokens()));
@@ -52,24 +74,21 @@ class Remaining {
     }
     const Tensor token_rows = Tensor::from(std::span<const std::int32_t>(rows), {offsets.back()});
     const Tensor sequence_rows = Tensor::from(places, {static_cast<std::int64_t>(places.size())});
-    // The next layer pushes the oldest state out.
-    if (exits_.last_hidden > 1 && static_cast<std::int64_t>(hidden_.size()) == exits_.last_hidden)
-      hidden_.erase(hidden_.begin());
-    for (Variable& h : hidden_) {
-      h = gather_rows(h, h.shape()[0] == layout_->tokens() ? token_rows : sequence_rows);
-    }
+    hidden_ = gather_rows(hidden_, token_rows);
+    if (context_.value().defined()) context_ = gather_rows(context_, token_rows);
+    for (Variable& state : states_) state = gather_rows(state, sequence_rows);
     layout_ = make_layout(offsets, lengths);
     sequences_ = std::move(kept);
   }
 
- private:
   const Bert& model_;
   ExitConfig exits_;
   Forward forward_;
   LayoutPtr layout_;
   CachedVector<std::int32_t> sequences_;
-  CachedVector<Variable>
-      hidden_;  // the last ones: the newest of all tokens, with [CLS] exits others of [CLS]
+  Variable hidden_;                // [tokens, hidden], what the next layer reads
+  Variable context_;               // of the layer that is half computed, else undefined
+  CachedVector<Variable> states_;  // the last ones, pooled: each [sequences, hidden]
 };
 
 // Cut, not rounded: of ln C it stays a threshold that an undecided exit does not get under. As decimals, so
@@ -106,7 +125,7 @@ EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double t
       if (!(entropy(row) < threshold)) staying.push_back(static_cast<std::int32_t>(place));
     }
     if (staying.empty()) break;
-    if (k < layers && staying.size() < here.size()) remaining.keep(staying);
+    if (k < layers) remaining.go_on(k, staying);
   }
   return out;
 }

@@ -87,20 +87,28 @@ Variable Bert::embed(Forward& f, const TokenBatch& batch) const {
 
 Variable Bert::layer(Forward& f, std::int64_t k, const Variable& hidden, const LayoutPtr& layout,
                      bool first_rows_only) const {
+  const Variable context = attention_context(f, k, hidden, layout);
+  if (!first_rows_only) return layer_rows(f, k, context, hidden);
+  return layer_rows(f, k, first_rows(context, layout), first_rows(hidden, layout));
+}
+
+Variable Bert::attention_context(Forward& f, std::int64_t k, const Variable& hidden,
+                                 const LayoutPtr& layout) const {
   const Layer& l = layers_[static_cast<std::size_t>(k - 1)];
   const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k)});
-  Variable residual = hidden;
+  const Scope attention_scope(f.tape(), "attention");
+  return attention(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
+                   f.dropout(config_.attention_probs_dropout_prob), layout);
+}
+
+Variable Bert::layer_rows(Forward& f, std::int64_t k, const Variable& context, const Variable& hidden) const {
+  const Layer& l = layers_[static_cast<std::size_t>(k - 1)];
+  const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k)});
   Variable x;
   {
     const Scope attention_scope(f.tape(), "attention");
-    x = attention(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
-                  f.dropout(config_.attention_probs_dropout_prob), layout);
-    if (first_rows_only) {
-      x = first_rows(x, layout);
-      residual = first_rows(residual, layout);
-    }
-    x = l.attention_norm.fused(f, l.attention_output.without_bias(f, x), l.attention_output.bias(f),
-                               f.dropout(config_.hidden_dropout_prob), residual);
+    x = l.attention_norm.fused(f, l.attention_output.without_bias(f, context), l.attention_output.bias(f),
+                               f.dropout(config_.hidden_dropout_prob), hidden);
   }
   const Scope ffn_scope(f.tape(), "ffn");
   const Variable neurons = bias_gelu(l.intermediate.without_bias(f, x), l.intermediate.bias(f));
@@ -108,11 +116,16 @@ Variable Bert::layer(Forward& f, std::int64_t k, const Variable& hidden, const L
                              f.dropout(config_.hidden_dropout_prob), x);
 }
 
-Variable Bert::pool(std::span<const Variable> hidden, const LayoutPtr& layout) const {
+Variable Bert::pool(const Variable& hidden, const LayoutPtr& layout) const {
+  if (config_.exits && config_.exits->pooling == Pooling::mean) return sequence_mean(hidden, layout);
+  return first_rows(hidden, layout);
+}
+
+Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& layout) const {
   const ExitConfig& exits = config_.exits ? *config_.exits : ExitConfig{};
+  // Where there are as many tokens as sequences, a state is what pooling would make of it.
   const auto rows_of = [&](const Variable& h) {
-    if (exits.pooling == Pooling::mean) return sequence_mean(h, layout);
-    return h.shape()[0] == layout->sequences() ? h : first_rows(h, layout);
+    return h.shape()[0] == layout->sequences() ? h : pool(h, layout);
   };
   const std::size_t n = std::min(static_cast<std::size_t>(exits.last_hidden), hidden.size());
   const std::span<const Variable> last = hidden.last(n);
@@ -139,7 +152,7 @@ Variable Bert::exit_logits(Forward& f, std::int64_t i, std::span<const Variable>
                            const LayoutPtr& layout) const {
   const Exit& exit = exits_[static_cast<std::size_t>(i - config_.first_exit())];
   const Scope scope(f.tape(), exit.scope, {.exit = static_cast<std::int32_t>(i)});
-  Variable pooled = pool(hidden, layout);
+  Variable pooled = exit_input(hidden, layout);
   if (exit.dense) pooled = (*exit.dense)(f, pooled);
   return exit.classifier(f, dropout(tanh(pooled), f.dropout(config_.classifier_dropout)));
 }

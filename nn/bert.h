@@ -46,8 +46,17 @@ class Bert {
   // hidden], the rows of [CLS], and what only other rows would need is not computed.
   Variable layer(Forward& forward, std::int64_t k, const Variable& hidden, const LayoutPtr& layout,
                  bool first_rows_only = false) const;
+  // The two halves of layer(). Only the first reads other rows: the attention heads' outputs side by side,
+  // [tokens, heads * head_dim].
+  Variable attention_context(Forward& forward, std::int64_t k, const Variable& hidden,
+                             const LayoutPtr& layout) const;
+  // Rows of h_k from the same rows of the context and of h_{k-1}.
+  Variable layer_rows(Forward& forward, std::int64_t k, const Variable& context,
+                      const Variable& hidden) const;
+  // What exits read of a state [tokens, hidden]: [sequences, hidden], the [CLS] rows or the means.
+  Variable pool(const Variable& hidden, const LayoutPtr& layout) const;
   // z_i [sequences, labels] of exit i in first_exit()..L. `hidden` ends with h_i, and holds as many states
-  // before it as the exit reads: [tokens, hidden] or, where the exit reads [CLS], [sequences, hidden].
+  // before it as the exit reads: [tokens, hidden], or pooled.
   Variable exit_logits(Forward& forward, std::int64_t i, std::span<const Variable> hidden,
                        const LayoutPtr& layout) const;
   // Logits [sequences, labels] of exit L; in the last layer, rows that no logit depends on are not computed.
@@ -73,7 +82,7 @@ class Bert {
   Layer make_layer(std::int64_t k) const;
   Exit make_exit(std::int64_t i) const;
   // What exit i reads, before any dense layer and the tanh: [sequences, width].
-  Variable pool(std::span<const Variable> hidden, const LayoutPtr& layout) const;
+  Variable exit_input(std::span<const Variable> hidden, const LayoutPtr& layout) const;
 
   BertConfig config_;
   std::unique_ptr<ParameterStore> store_;

@@ -74,8 +74,8 @@ struct Kernels {
   void (*log_softmax_backward)(std::int64_t rows, std::int64_t cols, const T* y, const T* dy, T beta, T* dx);
 
   // ---- layer norm over each row: xhat = (s - mean) / sqrt(var + eps), y = gamma xhat + beta_, with
-  //      s = dropout(x + bias) + residual; bias and residual may be null. xhat [rows, cols] and rstd [rows]
-  //      serve the backward.
+  //      s = dropout(x + bias) + residual; bias and residual may be null. xhat [rows, cols] and rstd [rows],
+  //      1 / sqrt(var + eps), serve the backward; each may be null: not kept.
   void (*layer_norm)(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, Dropout dropout,
                      const T* residual, const T* gamma, const T* beta_, T eps, T* y, T* xhat, T* rstd);
   // ds = rstd (dy gamma - mean(dy gamma) - xhat mean(dy gamma xhat)); dresidual (may be null) = ds +

@@ -38,7 +38,8 @@ COSTEFF_INLINE void sum_branches(std::int64_t cols, const T* x, const T* bias, c
   }
 }
 
-// Rows up to this long are worked out here and written once: writing to memory twice would wait for it twice.
+// Rows up to this long are worked out here and written once, longer ones in y: writing to memory twice would
+// wait for it twice.
 constexpr std::int64_t kRowBuffer = 2048;
 
 template <bool kBias, bool kResidual, class T>
@@ -47,7 +48,7 @@ void layer_norm_rows(std::int64_t begin, std::int64_t end, std::int64_t cols, co
                      T* xhat, T* rstd) {
   alignas(64) T buffer[kRowBuffer];
   for (std::int64_t r = begin; r < end; ++r) {
-    T *out = y + r * cols, *norm = xhat + r * cols, *s = cols <= kRowBuffer ? buffer : norm;
+    T *out = y + r * cols, *s = cols <= kRowBuffer ? buffer : out;
     sum_branches<kBias, kResidual>(cols, x + r * cols, bias, dropout, r * cols,
                                    residual + (kResidual ? r * cols : 0), s);
     T sum = 0;
@@ -65,12 +66,18 @@ void layer_norm_rows(std::int64_t begin, std::int64_t end, std::int64_t cols, co
     }
     const T off = rest / static_cast<T>(cols);
     const T inverse = T(1) / std::sqrt(squares / static_cast<T>(cols) - off * off + eps);
-    rstd[r] = inverse;
+    if (rstd != nullptr) rstd[r] = inverse;
+    if (xhat == nullptr) {
 #pragma omp simd
-    for (std::int64_t c = 0; c < cols; ++c) {
-      const T z = (s[c] - off) * inverse;
-      norm[c] = z;
-      out[c] = gamma[c] * z + beta_[c];
+      for (std::int64_t c = 0; c < cols; ++c) out[c] = gamma[c] * ((s[c] - off) * inverse) + beta_[c];
+    } else {
+      T* norm = xhat + r * cols;
+#pragma omp simd
+      for (std::int64_t c = 0; c < cols; ++c) {
+        const T z = (s[c] - off) * inverse;
+        norm[c] = z;
+        out[c] = gamma[c] * z + beta_[c];
+      }
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "autograd/op_support.h"
+#include "tensor/allocator.h"
 #include "tests/autograd/support.h"
 
 namespace costeff {
@@ -164,6 +165,28 @@ TEST(Tape, AttentionKeepsItsProbabilitiesOnlyForABackward) {
   const Variable data = tape.leaf(random_tensor({4, 6}, 1), "data", false);
   attention(data, 2, {}, layout);
   EXPECT_EQ(tape.saved_bytes(), 0u);
+}
+
+TEST(Tape, NormalisationKeepsItsStatisticsOnlyForABackward) {
+  Tape tape;
+  const Variable data = tape.leaf(random_tensor({4, 6}, 1), "data", false);
+  const Variable row(random_tensor({6}, 2));
+  layer_norm(data, row, row, 1e-5);
+  bias_dropout_residual_layer_norm(data, row, {}, data, row, row, 1e-5);
+  EXPECT_EQ(tape.saved_bytes(), 0u);
+  const Variable gamma = tape.leaf(random_tensor({6}, 3), "gamma");
+  layer_norm(data, gamma, row, 1e-5);
+  constexpr std::size_t kOne = (4 * 6 + 4 + 6) * sizeof(double);
+  EXPECT_EQ(tape.saved_bytes(), kOne);
+  bias_dropout_residual_layer_norm(data, row, {}, data, gamma, row, 1e-5);
+  EXPECT_EQ(tape.saved_bytes(), 2 * kOne);
+
+  const Tensor large = random_tensor({400, 600}, 4);
+  const Variable one(Tensor::full({600}, 1, DType::f64));
+  reset_allocator_peak(kCpu);
+  const std::size_t before = allocator_stats(kCpu).in_use;
+  layer_norm(large, one, one, 1e-5);
+  EXPECT_LT(allocator_stats(kCpu).peak - before, 2 * large.bytes()) << "without a tape there is y alone";
 }
 
 // ---- check_finite

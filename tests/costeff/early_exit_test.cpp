@@ -139,14 +139,16 @@ TEST(EarlyExitRule, RefusesWhatIsNoThreshold) {
 }
 
 TEST(EarlyExitRule, TakesNoMemoryOnceItHasRun) {
-  const Bert model = spread_model(ExitConfig{.pooling = Pooling::mean}, DType::f32);
   const EncodedDataset data = random_dataset(24);
   const TokenBatch batch = token_batch(batch_of(data, 0, 24));
-  const std::vector<double> some = thresholds(predict_exits(model, data));
-  for (const double threshold : some) early_exit(model, batch, threshold);
-  const std::size_t before = allocation_count();
-  for (const double threshold : some) early_exit(model, batch, threshold);
-  EXPECT_EQ(allocation_count(), before);
+  for (const Pooling pooling : {Pooling::cls, Pooling::mean}) {
+    const Bert model = spread_model(ExitConfig{.pooling = pooling}, DType::f32);
+    const std::vector<double> some = thresholds(predict_exits(model, data));
+    for (const double threshold : some) early_exit(model, batch, threshold);
+    const std::size_t before = allocation_count();
+    for (const double threshold : some) early_exit(model, batch, threshold);
+    EXPECT_EQ(allocation_count(), before);
+  }
 }
 
 TEST(EvaluateEarly, ScoresTheChosenExits) {

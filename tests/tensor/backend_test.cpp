@@ -28,7 +28,8 @@ TYPED_TEST(Backend, EveryTableIsComplete) {
   });
 }
 
-// alpha = 1, a few rows and b transposed is a path of its own (tensor/cpu/few_rows.cpp).
+// With alpha = 1 and b transposed, a few rows and a small b are paths of their own (tensor/cpu/few_rows.cpp,
+// small_weight.cpp).
 template <class T>
 void compare_gemm(const Kernels<T>& k, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n,
                   std::int64_t depth, T alpha, T beta) {
@@ -77,6 +78,23 @@ TYPED_TEST(Backend, GemmMatchesPlainLoops) {
       }
     }
   });
+}
+
+// Whole strips of b and parts of one, along n and k; and what a few rows of a large b take.
+TYPED_TEST(Backend, GemmOfASmallWeightMatchesPlainLoops) {
+  using T = TypeParam;
+  const int before = threads();
+  set_threads(3);
+  for_each_isa<T>([](const Kernels<T>& k) {
+    for (const T beta : {T(0), T(1), T(0.5)}) {
+      compare_gemm(k, false, true, 41, 128, 64, T(1), beta);
+      compare_gemm(k, false, true, 157, 71, 33, T(1), beta);
+      compare_gemm(k, false, true, 50, 66, 530, T(1), beta);
+      compare_gemm(k, false, true, 49, 3, 512, T(1), beta);
+      compare_gemm(k, false, true, 13, 331, 300, T(1), beta);
+    }
+  });
+  set_threads(before);
 }
 
 // Row sums and the like are split between threads in ways that may not change a bit.

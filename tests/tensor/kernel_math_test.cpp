@@ -45,6 +45,28 @@ TEST(KernelMath, ErfIsAccurateToF32) {
   EXPECT_TRUE(std::isnan(math::erf(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST(KernelMath, TanhIsAccurateToTheLastPlaces) {
+  double worst = 0;
+  for (float x = 1e-5f; x < 12; x *= 1.00005f) {
+    const double exact = std::tanh(static_cast<double>(x));
+    const float nearest = static_cast<float>(exact);
+    const double place = static_cast<double>(nearest - std::nextafter(nearest, 0.0f));
+    worst = std::max(worst, std::abs(static_cast<double>(math::tanh(x)) - exact) / place);
+    ASSERT_EQ(math::tanh(-x), -math::tanh(x)) << x;
+  }
+  EXPECT_LT(worst, 2.5);
+}
+
+TEST(KernelMath, TanhOfExtremes) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(math::tanh(0.0f), 0.0f);
+  EXPECT_EQ(math::tanh(1e-40f), 1e-40f);
+  EXPECT_EQ(math::tanh(1e30f), 1.0f);
+  EXPECT_EQ(math::tanh(kInfinity), 1.0f);
+  EXPECT_EQ(math::tanh(-kInfinity), -1.0f);
+  EXPECT_TRUE(std::isnan(math::tanh(std::numeric_limits<float>::quiet_NaN())));
+}
+
 TEST(KernelMath, GeluAndItsDerivativeAreAccurateToF32) {
   double worst = 0, worst_derivative = 0;
   for (float x = -12; x < 12; x += 0.000083f) {

@@ -136,6 +136,16 @@ TYPED_TEST(KernelRows, LayerNormMatchesItsFormula) {
         expect_close(out, y, tolerance<T>(2e-5, 1e-11), "y");
         expect_close(norm, xhat, tolerance<T>(2e-5, 1e-11), "xhat");
         expect_close(inverse, rstd, tolerance<T>(1e-5, 1e-11), "rstd");
+        // What is not kept changes nothing else.
+        for (const bool keep_xhat : {false, true}) {
+          std::vector<T> alone(x.size()), kept(x.size()), kept_inverse(inverse.size());
+          k.layer_norm(rows, cols, x.data(), test.bias ? bias.data() : nullptr, test.dropout,
+                       test.residual ? residual.data() : nullptr, gamma.data(), beta.data(),
+                       static_cast<T>(eps), alone.data(), keep_xhat ? kept.data() : nullptr,
+                       keep_xhat ? nullptr : kept_inverse.data());
+          EXPECT_EQ(alone, out);
+          EXPECT_EQ(keep_xhat ? kept : kept_inverse, keep_xhat ? norm : inverse);
+        }
       }
     }
   });

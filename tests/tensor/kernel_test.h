@@ -90,7 +90,7 @@ inline constexpr Dropout kSomeDropout{0.3, {0x123456789abcdefull, 7, 21}};
 struct Size {
   std::int64_t rows, cols;
 };
-inline constexpr std::array<Size, 8> kSizes{
-    {{1, 1}, {1, 3}, {5, 1}, {3, 7}, {13, 48}, {4, 129}, {70, 1030}, {257, 33}}};
+inline constexpr std::array<Size, 9> kSizes{
+    {{1, 1}, {1, 3}, {5, 1}, {3, 7}, {13, 48}, {4, 129}, {70, 1030}, {257, 33}, {2, 2500}}};
 
 }  // namespace costeff::testing

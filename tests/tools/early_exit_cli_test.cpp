@@ -184,7 +184,8 @@ TEST_F(EarlyExitCli, TheShorterHalf) {
   const std::string two = folder_.write("two.tsv", "sentence\tlabel\ngood\t1\nbad film\t0\n");
   const Json alone = run({"eval", "--model", model_, "--task", "sst2", "--data", two, "--json"}).json();
   EXPECT_EQ(scored["short_half"]["acc"], alone["acc"]);
-  EXPECT_NEAR(scored["short_half"]["loss"].get<double>(), alone["loss"].get<double>(), 1e-6);
+  // f32: products of two sentences and of five go by different kernels, which round differently.
+  EXPECT_NEAR(scored["short_half"]["loss"].get<double>(), alone["loss"].get<double>(), 1e-5);
   EXPECT_EQ(scored["exits"][3]["short_half"], scored["short_half"]);
   EXPECT_EQ(with({"--sweep"})["sweep"][0]["short_half"]["acc"], alone["acc"]);
   EXPECT_EQ(with({"--entropy", "0.7"})["short_half"]["acc"], scored["exits"][0]["short_half"]["acc"]);

@@ -1,0 +1,13 @@
+// A matrix product for a small right-hand side, which cpu_backend.cpp prefers to the library's there.
+#pragma once
+
+#include <cstdint>
+
+namespace costeff::COSTEFF_ISA {
+
+// c[m,n] = a[m,k] b[n,k]^T + beta c; ld*: row strides. beta is 0 (c is not read) or 1.
+template <class T>
+void small_weight_product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda,
+                          const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+
+}  // namespace costeff::COSTEFF_ISA
