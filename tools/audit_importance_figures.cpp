@@ -197,7 +197,7 @@ Figure cumulative_figure(const ImportanceReport& report) {
       .look =
           "The lower a line stays the better its order is to prune by; an order that does not stay below the "
           "random one has told the pruning nothing.",
-      .height = 366};
+      .height = 390};
   const std::size_t most = longest_cumulative(report);
   if (most == 0) {
     figure.missing = "Not measured; --cumulative does.";
@@ -224,8 +224,9 @@ Figure cumulative_figure(const ImportanceReport& report) {
   figure.script = fmt::format(
       "{}{}{}set xrange [0:{}]\nset xtics {}\nset yrange {}\nset ytics {:.6g}\nset xlabel 'heads removed' "
       "offset "
-      "0,0.3 tc rgb ink\nset ylabel 'change of the loss' offset 0.3,0 tc rgb ink\nplot {}\n",
-      edges(figure, 12, figure.height - below_plot(2)), key_below(2), blocks, most, most / 13 + 1,
+      "0,0.3 tc rgb ink\nset ylabel 'change of the loss' offset 0.6,0 tc rgb ink\nset lmargin at screen "
+      "0.21\nplot {}\n",
+      edges(figure, 12, figure.height - below_plot(3) - 6), key_below(3), blocks, most, most / 13 + 1,
       range_text(range), tic_step(range, 6), fmt::join(plots, ", "));
   return figure;
 }
