@@ -1,0 +1,176 @@
+// costeff audit gradients and audit run: what they print and write, that looking changes nothing, and their
+// pages in a browser.
+#include <cmath>
+#include <cstdlib>
+
+#include "nn/checkpoint.h"
+#include "tests/tools/support.h"
+
+namespace costeff::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class AuditGradientsTest : public CliTest {
+ protected:
+  AuditGradientsTest() : student_(folder_.path("student")), teacher_(folder_.path("teacher")) {
+    save(student_, 7);
+    save(teacher_, 8);
+  }
+
+  void save(const std::string& folder, std::uint64_t seed) const {
+    BertConfig config = BertConfig::plain(kVocabulary, 32, 3, 4, 64);
+    config.max_position_embeddings = 128;
+    config.labels = {"0", "1"};
+    config.initializer_range = 0.2;
+    config.exits = ExitConfig{.pooling = Pooling::mean};
+    Bert model(config);
+    model.initialise(seed);
+    fs::create_directories(folder);
+    save_bert(folder, model, model_);
+  }
+
+  Outcome gradients(const Words& more) const {
+    Words all = {"audit",     "gradients", "--model", student_, "--task",       "sst2", "--data",    data_,
+                 "--batches", "2",         "--batch", "4",      "--warm-steps", "2",    "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  }
+  // The assistant's stage, from the student's weights.
+  Outcome train(const std::string& out, const Words& more) const {
+    Words all = {"assist", "--model",  student_, "--teacher", teacher_, "--task",
+                 "sst2",   "--data",   data_,    "--out",     out,      "--batch",
+                 "4",      "--epochs", "2",      "--threads", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  }
+  std::string check(const std::string& page) const {
+    const std::string command = fmt::format("python3 {}/tests/tools/report_check.py '{}' --alone > '{}' 2>&1",
+                                            COSTEFF_SOURCE_DIR, page, folder_.path("check.txt"));
+    EXPECT_EQ(std::system(command.c_str()), 0);
+    return read(folder_.path("check.txt"));
+  }
+
+  std::string student_, teacher_;
+};
+
+TEST_F(AuditGradientsTest, TextJsonAndPageSayTheSame) {
+  const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
+  const Outcome outcome = gradients(
+      {"--teacher", teacher_, "--stage", "recover", "--json", file, "--html", page, "--dtype", "f64"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err << outcome.out;
+  EXPECT_THAT(outcome.err, HasSubstr("2 batches, each one forward pass and 18 backward passes"));
+  const Json json = Json::parse(read(file));
+  EXPECT_EQ(json["roots"].size(), 7);   // three exits, h_0 to h_3
+  EXPECT_EQ(json["layers"].size(), 4);  // and the embeddings
+  EXPECT_THAT(json["faults"], IsEmpty());
+  for (const Json& layer : json["layers"]) {
+    for (const char* way : {"plain", "equalised"}) {
+      double shares = 0, direction = layer[way]["adam"]["share_of_memory"];
+      for (const Json& share : layer[way]["shares"]) shares += share.get<double>();
+      for (const Json& share : layer[way]["adam"]["shares"]) direction += share.get<double>();
+      EXPECT_NEAR(shares, 1, 1e-12);
+      EXPECT_NEAR(direction, 1, 1e-12);
+    }
+  }
+  for (const Json& factor : json["factors"]) {
+    const double m = std::max(1, factor["layer"].get<int>());
+    EXPECT_NEAR(factor["measured"], factor["root"] == "features 0" ? 1 : 1 / (3 - m + 1), 1e-12);
+  }
+  const std::string html = read(page);
+  for (const Json& answer : json["answers"]) {
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr(answer["question"]), HasSubstr(answer["answer"])));
+  }
+  EXPECT_THAT(html, AllOf(HasSubstr("Eq. 3"), HasSubstr("tabindex=\"0\""), HasSubstr("--stage recover"),
+                          Not(HasSubstr("nan"))));
+  EXPECT_EQ(check(page), "");
+}
+
+TEST_F(AuditGradientsTest, WithoutATeacherExitsLearnFromLabels) {
+  const Outcome outcome = gradients({"--warm-steps", "0"});
+  ASSERT_EQ(outcome.code, 2);  // a flag that stands twice
+  const Outcome plain = run({"audit", "gradients", "--model", student_, "--task", "sst2", "--data", data_,
+                             "--batches", "1", "--warm-steps", "0", "--threads", "1"});
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  EXPECT_THAT(plain.out, AllOf(HasSubstr("exit 1 hard"), Not(HasSubstr("soft"))));
+}
+
+TEST_F(AuditGradientsTest, StateOfARun) {
+  const std::string out = folder_.path("run"), file = folder_.path("out.json");
+  ASSERT_EQ(train(out, {}).code, 0);
+  const Outcome outcome =
+      run({"audit", "gradients", "--model", out + "/last", "--teacher", teacher_, "--task", "sst2", "--data",
+           data_, "--batches", "1", "--state", out, "--threads", "1", "--json", file});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json json = Json::parse(read(file));
+  EXPECT_TRUE(json["layers"][0]["equalised"].contains("adam"));
+  EXPECT_FALSE(json["layers"][0]["plain"].contains("adam"));  // the run kept no such state
+}
+
+TEST_F(AuditGradientsTest, LookingChangesNoBit) {
+  const std::string seen = folder_.path("seen"), unseen = folder_.path("unseen");
+  ASSERT_EQ(train(seen, {"--audit-every", "3"}).code, 0);
+  ASSERT_EQ(train(unseen, {}).code, 0);
+  EXPECT_EQ(read(seen + "/last/model.safetensors"), read(unseen + "/last/model.safetensors"));
+  int looked = 0;
+  for (const Json& line : read_log(seen)) {
+    if (!line.contains("loss")) continue;
+    EXPECT_EQ(line.contains("audit"), line["step"].get<int>() % 3 == 0);
+    if (!line.contains("audit")) continue;
+    ++looked;
+    EXPECT_NEAR(line["audit"]["norm"].get<double>() / line["gradient_norm"].get<double>(), 1, 1e-5);
+  }
+  EXPECT_EQ(looked, 4);
+}
+
+TEST_F(AuditGradientsTest, RunsSideBySide) {
+  const std::string with = folder_.path("with"), without = folder_.path("without");
+  ASSERT_EQ(train(with, {"--audit-every", "2"}).code, 0);
+  ASSERT_EQ(train(without, {"--audit-every", "2", "--no-equalise"}).code, 0);
+  const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
+  const Outcome outcome = run({"audit", "run", with, "--beside", without, "--html", page, "--json", file});
+  ASSERT_EQ(outcome.code, 0) << outcome.err << outcome.out;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("with equalisation"), HasSubstr("without equalisation"),
+                                 HasSubstr("share in the gradient"), HasSubstr("clipped in")));
+  const Json json = Json::parse(read(file));
+  ASSERT_EQ(json.size(), 2);
+  for (const Json& point : json[0]["audits"]) {
+    double shares = 0;
+    for (const Json& share : point["shares"]) shares += share.get<double>();
+    EXPECT_NEAR(shares, 1, 1e-5);
+  }
+  EXPECT_EQ(check(page), "");
+  EXPECT_TRUE(fails(run({"audit", "run", folder_.path("none")}), 1, {"no training run is there"}));
+}
+
+TEST_F(AuditGradientsTest, BadInput) {
+  EXPECT_TRUE(fails(run({"audit", "gradient"}), 2, {"unknown audit \"gradient\"", "gradients"}));
+  EXPECT_TRUE(fails(gradients({"--stage", "recover"}), 2, {"--teacher"}));
+  EXPECT_TRUE(fails(gradients({"--stage", "prune"}), 2, {"--stage prune"}));
+  EXPECT_TRUE(fails(gradients({"--dtype", "f16"}), 2, {"--dtype f16"}));
+  EXPECT_TRUE(fails(gradients({"--teacher", folder_.path("nobody")}), 1, {"nobody"}));
+  EXPECT_TRUE(fails(gradients({"--temperature", "0"}), 2, {"--temperature"}));
+  EXPECT_TRUE(fails(gradients({"--html", folder_.path("no/such/folder.html")}), 1, {"no/such"}));
+}
+
+// The page as a reader has it: drawn, and nothing in the console.
+TEST_F(AuditGradientsTest, APageInABrowser) {
+  if (std::system("command -v chromium > /dev/null 2>&1") != 0) GTEST_SKIP() << "chromium is not installed";
+  const std::string page = folder_.path("page.html"), picture = folder_.path("page.png"),
+                    log = folder_.path("log");
+  ASSERT_EQ(gradients({"--teacher", teacher_, "--html", page}).code, 0);
+  const std::string command = fmt::format(
+      "timeout 60 chromium --headless --no-sandbox --disable-gpu --user-data-dir='{0}/profile' "
+      "--enable-logging=stderr --window-size=390,2000 --screenshot='{1}' 'file://{2}' > /dev/null 2> '{3}'",
+      folder_.path(), picture, page, log);
+  ASSERT_EQ(std::system(command.c_str()), 0) << read(log);
+  EXPECT_GT(fs::file_size(picture), 20000);
+  EXPECT_THAT(read(log), Not(HasSubstr("CONSOLE")));
+}
+
+}  // namespace
+}  // namespace costeff::testing

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Every audit of a finished run, as pages: what docs/audit.md shows, of any run.
+#   tools/audit.sh RUN DATA [TASK]     RUN: a folder that `costeff run` made; DATA: the task's files; TASK: SST-2
+set -euo pipefail
+
+(($# == 2 || $# == 3)) || { echo "usage: tools/audit.sh RUN DATA [TASK]" >&2 && exit 2; }
+run=$1 data=$2 task=${3:-SST-2}
+costeff=${COSTEFF:-$(dirname "${BASH_SOURCE[0]}")/../build/release/tools/costeff}
+[[ -x $costeff ]] || { echo "audit.sh: $costeff is not there; tools/build.sh makes it" >&2 && exit 1; }
+[[ -d $run/assist/last ]] || { echo "audit.sh: $run holds no run with a teaching assistant" >&2 && exit 1; }
+out=$run/audit
+mkdir -p "$out"
+
+subject=(--model "$run/assist/last" --teacher "$run/finetune/last" --task "$task" --data "$data")
+slender=(--model "$run/recover/last" --teacher "$run/assist/last" --task "$task" --data "$data")
+audit() { # NAME ARGUMENTS...
+  echo "== $1"
+  "$costeff" audit "${@:2}" | tee "$out/$1.txt"
+}
+audit assistant gradients "${subject[@]}" --html "$out/assistant.html" --json "$out/assistant.json"
+audit recovery gradients "${slender[@]}" --stage recover --html "$out/recovery.html" --json "$out/recovery.json"
+audit importance importance "${subject[@]}" --cumulative --html "$out/importance.html" --json "$out/importance.json"
+audit path path "${subject[@]}" --from exit.3 --to encoder.layer.0.intermediate.weight --entry 5,7 --svg "$out/path.svg"
+audit run run "$run/assist" --html "$out/run.html"
+echo "Pages: $out"
