@@ -16,8 +16,8 @@ namespace costeff {
 // Error and UsageError naming what does not fit.
 Classifier load_student(Stage stage, const Settings& settings, const Task& task, const EncodedDataset& sample,
                         LoadReport* report, DType dtype = DType::f32);
-// The teacher of a stage, of the student's dtype. Throws Error when its vocabulary or its classes are not the task's and the
-// student's, or when it has no trained classifier.
+// The teacher of a stage, of the student's dtype. Throws Error when its vocabulary or its classes are not the
+// task's and the student's, or when it has no trained classifier.
 std::unique_ptr<Teacher> load_teacher(const Settings& settings, const Task& task, const Classifier& student);
 
 // [CLS] where its state in the layer of the first exit tells sentences apart, otherwise mean: in a backbone

@@ -64,6 +64,12 @@ void tune_process(char** argv) {
   bool changed = set_missing("OPENBLAS_CORETYPE", better_blas_kernels());
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) changed |= set_missing("GOMP_SPINCOUNT", kSpinCount);
   if (!changed || setenv(kTuned, "1", 1) != 0) return;
+  char program[4096];
+  const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+  if (length > 0) {
+    program[length] = '\0';
+    execv(program, argv);  // by its own name, which is what ps and pkill know it by
+  }
   execv("/proc/self/exe", argv);
   unsetenv(kTuned);  // not to be had: it runs as it is, only slower
 }

@@ -154,7 +154,8 @@ int run_audit_gradients(const Invocation& invocation) {
   f.task = subject.task.name.empty() ? "a task of its own" : subject.task.name;
   f.loss = loss_text(subject);
   f.command = "costeff audit gradients";
-  for (const std::string& argument : invocation.arguments) f.command += fmt::format(" {}", shell_quoted(argument));
+  for (const std::string& argument : invocation.arguments)
+    f.command += fmt::format(" {}", shell_quoted(argument));
   write_output(gradients_text(f));
   if (!r.json.empty()) write_audit_file(r.json, gradients_json(f).dump(1) + "\n");
   if (!r.html.empty()) write_audit_file(r.html, gradients_page(f));

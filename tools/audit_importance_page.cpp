@@ -7,7 +7,7 @@
 #include "tools/audit_importance.h"
 #include "tools/audit_importance_figures.h"
 #include "tools/audit_importance_tables.h"
-#include "tools/report_style.h"
+#include "tools/html_page.h"
 #include "tools/report_text.h"
 #include "tools/svg.h"
 
@@ -33,18 +33,6 @@ section>h3{margin:1.5rem 0 .5rem}h2+h3{margin-top:0!important}
 dt{font-weight:600;margin-top:.8rem}dd{margin:0 0 .2rem 0}
 .caption{color:var(--muted);font-size:.9rem;margin-top:.5rem}
 )CSS";
-
-std::string style_sheet() {
-  std::string light = "--ground:#f4f6f8;", dark = "--ground:#11161c;";
-  for (const Ink& ink : kInks) {
-    light += fmt::format("--{}:{};", ink.name, ink.light);
-    dark += fmt::format("--{}:{};", ink.name, ink.dark);
-  }
-  return fmt::format(
-      "<style>\n:root{{color-scheme:light dark;{}}}\n@media "
-      "(prefers-color-scheme:dark){{:root{{{}}}}}{}{}</style>\n",
-      light, dark, kReportStyle, kOwnStyle);
-}
 
 std::string figure_element(Figure figure, const char* equation) {
   const std::string heading = escape_markup(figure.heading);
@@ -150,21 +138,15 @@ std::string importance_page(const ImportanceReport& report) {
       "{} · {} layers · {} sentences of {} · teacher: {} · loss of the exits from {}: {:.4f}", report.model,
       report.layers, report.sentences, report.data, report.teacher.empty() ? "none" : report.teacher,
       report.audit.loss, report.audit.whole.total());
-  std::string out = fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-      "'unsafe-inline'\">\n"
-      "<title>Importance audit: {0}</title>\n{1}</head>\n<body>\n<header>\n<p class=\"kicker\">Does the "
-      "Taylor score predict "
-      "the loss?</p>\n<h1>{0}</h1>\n<p class=\"facts\">{2}</p>\n</header>\n<main>\n",
-      escape_markup(head), style_sheet(), escape_markup(facts));
-  out += answer(report) + scatters(report) + wrong(report) + which(report) + together(report);
-  out += section("words", "What the words mean", kWords) + comparison_details(report) + reproduce(report);
-  return out +
-         "</main>\n<footer>costeff audit importance made this page; it holds all it needs, and loads "
-         "nothing. Layers, "
-         "exits, heads and neurons are counted from 1.</footer>\n</body>\n</html>\n";
+  std::string body = answer(report) + scatters(report) + wrong(report) + which(report) + together(report);
+  body += section("words", "What the words mean", kWords) + comparison_details(report) + reproduce(report);
+  return html_page({.kicker = "Does the Taylor score predict the loss?",
+                    .headline = head,
+                    .facts = facts,
+                    .notes = "",
+                    .body = std::move(body),
+                    .made_by = "costeff audit importance",
+                    .style = kOwnStyle});
 }
 
 }  // namespace costeff

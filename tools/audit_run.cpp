@@ -147,9 +147,10 @@ int run_audit_run(const Invocation& invocation) {
           point.step);
     }
   }
+  const std::string page = html.empty() ? "" : run_audit_page(runs);
   write_output(text);
   if (!json.empty()) write_audit_file(json, all.dump(1) + "\n");
-  if (!html.empty()) write_audit_file(html, run_audit_page(runs));
+  if (!html.empty()) write_audit_file(html, page);
   return faults == 0 ? 0 : 1;
 }
 

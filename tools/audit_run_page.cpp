@@ -70,7 +70,7 @@ Figure shares_figure(const AuditedRun& run, std::size_t number) {
       rows += fmt::format("{:.0f} {:.6g}\n", p.step, 100 * p.shares[j]);
       all.push_back(100 * p.shares[j]);
     }
-    plot.add(rows, fmt::format("with lines lw 2 lc rgb '{}' title {}", ramp(j, roots.size()),
+    plot.add(rows, fmt::format("with lines lw 2 lc rgb {} title {}", ramp(j, roots.size()),
                                gnuplot_string(plain_text(roots[j], 24))));
   }
   const int rows = static_cast<int>((roots.size() + 2) / 3);
@@ -125,6 +125,26 @@ Figure clip_figure(const AuditedRun& run, std::size_t number) {
   plot.add(rows, "with boxes fs solid lc rgb wash");
   return drawn(figure, plot,
                fmt::format("set yrange [0:105]\n{}{}", x_label("step"), y_label("steps clipped, %")), 0);
+}
+
+// Every step that was looked at, for those who want the numbers.
+std::string points_table(const AuditedRun& run) {
+  if (run.audits.empty()) return "";
+  HeatTable table{.name = "Shares at each step that was looked at",
+                  .corner = "Step",
+                  .columns = run.audits.back().roots,
+                  .rows = {},
+                  .values = {},
+                  .text = [](double x) { return fmt::format("{:.0f} %", 100 * x); },
+                  .colour = [](double x) { return x; }};
+  const std::size_t stride = run.audits.size() / kMostPoints + 1;
+  for (std::size_t i = 0; i < run.audits.size(); i += stride) {
+    if (run.audits[i].roots != table.columns) continue;
+    table.rows.push_back(fmt::format("{:.0f}", run.audits[i].step));
+    table.values.push_back(run.audits[i].shares);
+  }
+  return fmt::format("<details><summary>Shares as numbers: {}</summary>\n{}</details>\n",
+                     escape_markup(run.path), heat_table(table));
 }
 
 std::string figure_element(const Figure& figure) {
@@ -195,6 +215,9 @@ std::string run_audit_page(const std::vector<AuditedRun>& runs) {
   }
   body += html_section("pictures", "Over time",
                        fmt::format("<div class=\"figures\">\n{}</div>\n", fmt::join(figures, "")));
+  std::string numbers;
+  for (const AuditedRun& run : runs) numbers += points_table(run);
+  if (!numbers.empty()) body += html_section("numbers", "Numbers", numbers);
   return html_page({.kicker = "COST-EFF audit of a training run",
                     .headline = fmt::format("Gradients were clipped in {} of {} steps",
                                             percent_text(clipped_share(runs[0])), runs[0].steps.size()),

@@ -12,7 +12,7 @@
 namespace costeff {
 namespace {
 
-std::string style_sheet() {
+std::string style_sheet(const std::string& own) {
   std::string light = "--ground:#f4f6f8;";
   std::string dark = "--ground:#11161c;";
   for (const Ink& ink : kInks) {
@@ -21,8 +21,8 @@ std::string style_sheet() {
   }
   return fmt::format(
       "<style>\n:root{{color-scheme:light dark;{}}}\n@media "
-      "(prefers-color-scheme:dark){{:root{{{}}}}}{}</style>\n",
-      light, dark, kReportStyle);
+      "(prefers-color-scheme:dark){{:root{{{}}}}}{}{}</style>\n",
+      light, dark, kReportStyle, own);
 }
 
 std::string heat_cell(const HeatTable& table, std::size_t row, std::size_t column) {
@@ -48,7 +48,7 @@ std::string html_page(const HtmlPage& page) {
       "class=\"kicker\">{}</p>\n<h1>{}</h1>\n{}{}</header>\n<main>\n{}</main>\n<footer>{} made this page; it "
       "holds "
       "all it needs, and loads nothing.</footer>\n</body>\n</html>\n",
-      escape_markup(fmt::format("{}: {}", page.kicker, page.headline)), style_sheet(),
+      escape_markup(fmt::format("{}: {}", page.kicker, page.headline)), style_sheet(page.style),
       escape_markup(page.kicker), escape_markup(page.headline),
       page.facts.empty() ? "" : fmt::format("<p class=\"facts\">{}</p>\n", escape_markup(page.facts)),
       page.notes, page.body, page.made_by);

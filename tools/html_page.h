@@ -9,12 +9,13 @@
 namespace costeff {
 
 struct HtmlPage {
-  std::string kicker;    // above the headline
-  std::string headline;  // what came out
-  std::string facts;     // one line, or nothing
-  std::string notes;     // HTML below it, or nothing
-  std::string body;      // HTML: sections
-  std::string made_by;   // "costeff report"
+  std::string kicker;      // above the headline
+  std::string headline;    // what came out
+  std::string facts;       // one line, or nothing
+  std::string notes;       // HTML below it, or nothing
+  std::string body;        // HTML: sections
+  std::string made_by;     // "costeff report"
+  std::string style = {};  // CSS beside that of all pages
 };
 // The whole file; kicker, headline and facts are escaped here.
 std::string html_page(const HtmlPage& page);

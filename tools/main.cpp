@@ -32,7 +32,8 @@ constexpr auto kCommands = std::to_array<Command>({
     {"inspect", "says what a model, or a run, consists of", run_inspect},
     {"cost", "counts the parameters and FLOPs of a model, or of any sizes", run_cost},
     {"report", "makes a page of a run: scores, costs, curves, what was removed", run_report},
-    {"audit", "who moved this weight, what equalisation did, whether Taylor scores tell the truth", run_audit},
+    {"audit", "who moved this weight, what equalisation did, whether Taylor scores tell the truth",
+     run_audit},
     {"devices", "says what this machine computes with", run_devices},
 });
 

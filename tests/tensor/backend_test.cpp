@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <stdexcept>
 
 #include "tensor/error.h"
@@ -164,6 +165,9 @@ TEST(BackendChoice, TuningStartsAProcessAgainOnce) {
     EXPECT_NE(std::getenv("GOMP_SPINCOUNT"), nullptr);
     EXPECT_STREQ(std::getenv("OPENBLAS_CORETYPE"), "NEHALEM") << "what the user set stays";
     EXPECT_EQ(std::getenv("COSTEFF_TUNED"), nullptr);
+    std::string name;
+    std::getline(std::ifstream("/proc/self/comm"), name);
+    EXPECT_EQ(name, "test_tensor") << "what ps and pkill know it by";
     return;
   }
   const pid_t child = fork();
