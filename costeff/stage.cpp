@@ -210,9 +210,10 @@ void Run::remember() {
                       std::any_of(phases_.begin(), phases_.end(), [](const Phase& p) { return p.features; });
   constexpr std::size_t kMegabyte = 1 << 20;
   const auto limit = static_cast<std::size_t>(s_.teacher_memory) * kMegabyte;
-  if (teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit)) {
-    note("the teacher has said its part of every training sentence");
-  }
+  note(fmt::format("the teacher says its part of {} training sentences", data_.train.size()));
+  const auto go_on = [&] { return events_.stop == nullptr || !events_.stop->load(); };
+  if (!teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit, go_on) && go_on())
+    note("it says it anew in each epoch: --teacher-memory is too little to keep it");
 }
 
 // The run's config.json: what was asked for, what followed from it, and where it runs.

@@ -7,7 +7,8 @@
 
 namespace costeff {
 
-bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit) {
+bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
+                       const std::function<bool()>& go_on) {
   const BertConfig& c = model_->config();
   const DType dtype = model_->parameters().dtype();
   const auto sequences = static_cast<std::int64_t>(data.size());
@@ -26,6 +27,10 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
   std::iota(order.begin(), order.end(), 0);
   Batch part;
   for (std::size_t begin = 0; begin < data.size(); begin += batch) {
+    if (go_on && !go_on()) {
+      all_ = {};
+      return false;
+    }
     const std::size_t end = std::min(begin + batch, data.size());
     fill_batch(data, std::span(order).subspan(begin, end - begin), std::nullopt, part);
     const TeacherOutputs said = teach(*model_, token_batch(part));

@@ -88,5 +88,17 @@ TEST(Teacher, RefusesAboveItsLimit) {
   EXPECT_EQ(teacher(batch, token_batch(batch)).hidden.size(), 4);
 }
 
+TEST(Teacher, StopsWhenItIsTold) {
+  const EncodedDataset data = random_dataset(11);
+  Teacher teacher(assistant());
+  const Batch batch = shuffled(data);
+  const TeacherOutputs expected = teacher(batch, token_batch(batch));
+  int asked = 0;
+  EXPECT_FALSE(teacher.remember(data, true, 4, kAmple, [&] { return ++asked < 3; }));
+  EXPECT_EQ(asked, 3);
+  EXPECT_EQ(largest_difference(teacher(batch, token_batch(batch)).logits[0], expected.logits[0]), 0)
+      << "says it anew";
+}
+
 }  // namespace
 }  // namespace costeff
