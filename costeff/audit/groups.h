@@ -1,7 +1,6 @@
 // The parts of a multi-exit BERT that an audit speaks of: layer by layer, kind by kind.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -15,7 +14,10 @@ struct Group {
   std::int64_t layer = 0;  // 0: the embeddings; of an exit, its number
   Kind kind = Kind::embedding;
 
-  auto operator<=>(const Group&) const = default;
+  bool operator==(const Group&) const = default;
+  bool operator<(const Group& other) const {
+    return layer != other.layer ? layer < other.layer : kind < other.kind;
+  }
   std::string name() const;  // "layer 3 attention", "embeddings", "exit 2"
 };
 
