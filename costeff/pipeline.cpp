@@ -53,8 +53,10 @@ PipelineSettings recipe(std::string_view name) {
   PipelineSettings p;
   for (Settings& s : p.stages) s.holdout = 400;
   if (name == "full") {
+    p[Stage::finetune].epochs = 2;
+    p[Stage::assist].epochs = 2;
     p[Stage::slenderise].epochs = 1;
-    p[Stage::recover].epochs = 5;
+    p[Stage::recover].epochs = 6;
     p[Stage::recover].lr = 5e-4;
     for (Settings& s : p.stages) s.holdout = 1000;
   }
