@@ -42,17 +42,17 @@ Phase features_alone(const Settings& s, std::int64_t steps_per_epoch) {
 
 std::vector<Phase> assistant_phases(const Settings& s, std::int64_t steps_per_epoch) {
   const std::int64_t steps = s.epochs * steps_per_epoch;
-  std::vector<Phase> phases = {features_alone(s, steps_per_epoch)};
+  const Phase features = features_alone(s, steps_per_epoch);
   if (!s.two_stage) {
-    phases.push_back(phase("predictions", s, steps, s.lr));
-    if (s.exit_losses == "last") phases.back().trains = Phase::Trains::last_exit;
-    return phases;
+    Phase predictions = phase("predictions", s, steps, s.lr);
+    if (s.exit_losses == "last") predictions.trains = Phase::Trains::last_exit;
+    return {features, predictions};
   }
-  phases.push_back(phase("backbone", s, steps / 2, s.lr));
-  phases.back().trains = Phase::Trains::last_exit;
-  phases.push_back(phase("exits", s, steps - steps / 2, s.lr));
-  phases.back().trains = Phase::Trains::other_exits;
-  return phases;
+  Phase backbone = phase("backbone", s, steps / 2, s.lr);
+  backbone.trains = Phase::Trains::last_exit;
+  Phase exits = phase("exits", s, steps - steps / 2, s.lr);
+  exits.trains = Phase::Trains::other_exits;
+  return {features, backbone, exits};
 }
 
 std::vector<Phase> recovery_phases(const Settings& s, std::int64_t steps_per_epoch) {

@@ -12,7 +12,7 @@
 #include "tools/model_text.h"
 #include "tools/options.h"
 #include "tools/progress.h"
-#include "tools/report.h"
+#include "tools/report/report.h"
 #include "tools/settings_options.h"
 #include "tools/streams.h"
 

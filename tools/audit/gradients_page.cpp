@@ -1,0 +1,342 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "costeff/audit/gradient_view.h"
+#include "tools/audit/gradients.h"
+#include "tools/pages/html_page.h"
+#include "tools/pages/text.h"
+
+namespace costeff {
+namespace {
+
+using audit::equalised;
+using audit::GradientAudit;
+using audit::GroupSums;
+using audit::plain;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// A picture with the two sentences that say how to read it and what it tests.
+std::string exhibit(const std::string& read, const std::string& tests, const std::string& content) {
+  return fmt::format("<p>{} {}</p>\n{}", read, tests, content);
+}
+
+std::string equation(const char* text) {
+  return fmt::format("<code>{}</code>", text);
+}
+
+struct Layers {
+  const GradientAudit& audit;
+  std::vector<GroupSums> sums;  // from the last layer down to the embeddings
+  std::vector<std::string> names;
+
+  explicit Layers(const GradientAudit& a) : audit(a) {
+    for (std::int64_t m = a.layers; m >= 0; --m) {
+      sums.push_back(layer_sums(a, m));
+      names.push_back(m == 0 ? "embeddings" : fmt::format("layer {}", m));
+    }
+  }
+  std::vector<std::string> roots() const {
+    std::vector<std::string> columns;
+    columns.reserve(audit.roots.size());
+    for (const audit::AuditedRoot& root : audit.roots) columns.push_back(root.name);
+    return columns;
+  }
+  // value(sums, root) in each cell that the root reaches.
+  template <class F>
+  std::vector<std::vector<double>> cells(F&& value) const {
+    std::vector<std::vector<double>> rows;
+    for (const GroupSums& s : sums) {
+      std::vector<double>& row = rows.emplace_back();
+      for (std::size_t j = 0; j < audit.roots.size(); ++j)
+        row.push_back(s.of[plain].square[j] == 0 ? kNan : value(s, j));
+    }
+    return rows;
+  }
+};
+
+std::string percent(double x) {
+  return fmt::format("{:.0f} %", 100 * x);
+}
+
+std::string shares_section(const Layers& l) {
+  HeatTable table{.name = "Share of each loss in each layer's gradient",
+                  .corner = "Layer",
+                  .columns = l.roots(),
+                  .rows = l.names,
+                  .values = l.cells([](const GroupSums& s, std::size_t j) { return share(s, equalised, j); }),
+                  .text = percent,
+                  .colour = [](double x) { return x; }};
+  return html_section(
+      "shares", "Who moves each layer",
+      exhibit(
+          "Each row is a layer, each column a loss: the number is that loss’s part in the step the layer "
+          "would take, and a row adds up to 100 %. A negative number (violet) is a loss that pulls against "
+          "the sum of all.",
+          "It is the projection " + equation("⟨g_j, g⟩ / |g|²") +
+              " of the loss’s gradient on the joint one; equalisation scales a whole row alike, so the "
+              "shares "
+              "are the same with and without it.",
+          heat_table(table)));
+}
+
+std::string factors_section(const GradientFindings& f, const Layers& l) {
+  const std::size_t roots = f.audit.roots.size();
+  std::vector<std::vector<double>> values(l.sums.size(), std::vector<double>(roots, kNan));
+  std::vector<std::vector<bool>> wrong(l.sums.size(), std::vector<bool>(roots, false));
+  for (const audit::Factor& factor : f.identities.factors) {
+    const auto row = static_cast<std::size_t>(f.audit.layers - factor.layer);
+    values[row][factor.root] = factor.measured;
+    wrong[row][factor.root] = !factor.fits;
+  }
+  HeatTable table{.name = "Measured factor of equalisation",
+                  .corner = "Layer",
+                  .columns = l.roots(),
+                  .rows = {},
+                  .values = values,
+                  .text = [](double x) { return fmt::format("{:.4f}", x); },
+                  .colour = [](double x) { return x; },
+                  .marked = wrong};
+  for (std::size_t r = 0; r < l.names.size(); ++r) {
+    const std::int64_t m = std::max<std::int64_t>(f.audit.layers - static_cast<std::int64_t>(r), 1);
+    table.rows.push_back(fmt::format("{}: 1/{}", l.names[r], f.audit.layers - m + 1));
+  }
+  return html_section(
+      "factors", "What equalisation did",
+      exhibit(
+          "Each cell is the measured length of a loss’s gradient with equalisation over its length without; "
+          "the factor that the row should have stands beside its name, and a cell that misses it is marked "
+          "✗.",
+          "It tests Eq. 3: a loss at any exit reaches layer m with " + equation("1/(L−m+1)") +
+              ", whatever the exit. (Features 0, the loss of the embeddings’ own output, is not rescaled.)",
+          heat_table(table)));
+}
+
+// What is left of the difference, stage by stage.
+std::string survival_section(const Layers& l) {
+  const GradientAudit& a = l.audit;
+  const bool both = a.has_moments[plain] && a.has_moments[equalised];
+  HeatTable ratios{.name = "What equalisation changes, stage by stage",
+                   .corner = "Layer",
+                   .columns = {"gradient", "after clipping"},
+                   .rows = l.names,
+                   .values = {},
+                   .text = [](double x) { return fmt::format("{:.3f}", x); },
+                   .colour = [](double x) { return x > 0 ? -std::log2(x) / 4 : 0; }};
+  if (both) ratios.columns.push_back("Adam’s direction");
+  for (const GroupSums& s : l.sums) {
+    const audit::Survival left = survival(s);
+    std::vector<double> row = {left.raw, left.clipped};
+    if (both) row.push_back(left.direction);
+    ratios.values.push_back(std::move(row));
+  }
+  std::string content = exhibit(
+      "Each number is the size with equalisation over the size without: 1 means that equalisation makes no "
+      "difference there. Read a row from left to right: the gradient, what clipping by the global norm "
+      "leaves of "
+      "the difference, and what Adam leaves of it.",
+      "Clipping multiplies all layers by one number, " + equation("min(1, c/|g|)") +
+          ", so it changes the ratio of a whole column alike; Adam divides by each weight’s own running "
+          "size, "
+          "so a factor that a layer has at every step cancels.",
+      heat_table(ratios));
+  HeatTable steps{.name = "The step that Adam would take",
+                  .corner = "Layer",
+                  .columns = {},
+                  .rows = l.names,
+                  .values = std::vector<std::vector<double>>(l.names.size()),
+                  .text = [](double x) { return fmt::format("{:.3g}", x); },
+                  .colour = [](double) { return 0; }};
+  for (const audit::Variant v : {plain, equalised}) {
+    if (!a.has_moments[v]) continue;
+    const char* way = v == plain ? "without" : "with";
+    steps.columns.push_back(fmt::format("step/weight, {}", way));
+    steps.columns.push_back(fmt::format("decay/step, {}", way));
+    steps.columns.push_back(fmt::format("% near ε, {}", way));
+    for (std::size_t r = 0; r < l.sums.size(); ++r) {
+      const GroupSums& s = l.sums[r];
+      const double step = relative_update(a, s, v);
+      for (const double x :
+           {step, relative_decay(a, s) / step, 100 * s.of[v].near_epsilon / s.of[v].elements})
+        steps.values[r].push_back(x);
+    }
+  }
+  if (!steps.columns.empty()) {
+    content += exhibit(
+        fmt::format(
+            "The step in words of the weights, with learning rate {:.3g}, as if {} and {} steps (without, "
+            "with equalisation) had been made before: how far a step moves a layer’s weights relative to "
+            "their size, how much of that weight decay adds, and the share of weights for which Adam’s ε is "
+            "felt (√v below 100 ε).",
+            a.learning_rate, a.steps[plain], a.steps[equalised]),
+        "Equalisation changes the first only through the last: " + equation("u = m̂ / (√v̂ + ε)") +
+            " does not change when g is scaled by a constant, but for ε.",
+        heat_table(steps));
+  }
+  return html_section("survival", "What is left of it after clipping and Adam", content);
+}
+
+std::string update_section(const Layers& l) {
+  std::string content;
+  for (const audit::Variant v : {plain, equalised}) {
+    if (!l.audit.has_moments[v]) continue;
+    std::vector<std::vector<double>> values =
+        l.cells([&](const GroupSums& s, std::size_t j) { return update_share(s, v, j); });
+    for (std::size_t r = 0; r < values.size(); ++r) values[r].push_back(history_share(l.sums[r], v));
+    HeatTable table{.name = "Share of each loss in Adam’s direction",
+                    .corner = v == plain ? "Without equalisation" : "With equalisation",
+                    .columns = l.roots(),
+                    .rows = l.names,
+                    .values = std::move(values),
+                    .text = percent,
+                    .colour = [](double x) { return x; }};
+    table.columns.push_back("Adam’s memory");
+    content += heat_table(table) + "<p></p>\n";
+  }
+  if (content.empty()) return "";
+  return html_section(
+      "direction", "Who moves each layer, after Adam",
+      exhibit(
+          "As the first table, for the direction that Adam takes instead of the gradient; what earlier steps "
+          "left in its memory is a column of its own, and a row adds up to 100 %.",
+          "The direction is linear in this step’s gradient once √v is known, so it splits into " +
+              equation("u = u_memory + Σ_j u_j") + ", and the shares are " + equation("⟨u_j, u⟩ / |u|²") +
+              ".",
+          content));
+}
+
+std::string conflicts_section(const Layers& l) {
+  const GradientAudit& a = l.audit;
+  const std::size_t roots = a.roots.size();
+  std::string content;
+  HeatTable worst{.name = "The most conflicting pair of exits in each layer",
+                  .corner = "Layer",
+                  .columns = {"cosine"},
+                  .rows = {},
+                  .values = {},
+                  .text = [](double x) { return fmt::format("{:+.2f}", x); },
+                  .colour = [](double x) { return x; }};
+  std::string details;
+  for (std::size_t r = 0; r < l.sums.size(); ++r) {
+    const auto pair = worst_conflict(a, l.sums[r]);
+    if (!pair) continue;
+    worst.rows.push_back(
+        fmt::format("{}: {} and {}", l.names[r], a.roots[pair->a].name, a.roots[pair->b].name));
+    worst.values.push_back({pair->cosine});
+    HeatTable all{.name = fmt::format("Cosines in {}", l.names[r]),
+                  .corner = "",
+                  .columns = {},
+                  .rows = {},
+                  .values = {},
+                  .text = worst.text,
+                  .colour = worst.colour};
+    for (std::size_t i = 0; i < roots; ++i) {
+      if (l.sums[r].of[plain].square[i] == 0) continue;
+      all.rows.push_back(a.roots[i].name);
+      all.columns.push_back(a.roots[i].name);
+      std::vector<double>& row = all.values.emplace_back();
+      for (std::size_t j = 0; j < roots; ++j) {
+        if (l.sums[r].of[plain].square[j] != 0) row.push_back(cosine(l.sums[r], roots, i, j));
+      }
+    }
+    details += fmt::format("<details><summary>All pairs in {}</summary>\n{}</details>\n", l.names[r],
+                           heat_table(all));
+  }
+  if (worst.rows.empty()) return "";
+  return html_section(
+      "conflicts", "Do exits fight, and where",
+      exhibit("For each layer, the two exits whose gradients agree least: +1 is the same direction, 0 has "
+              "nothing to "
+              "do with each other, below 0 (violet) what helps one exit harms the other.",
+              "It is the cosine " + equation("⟨g_a, g_b⟩ / (|g_a| |g_b|)") +
+                  " over all weights of the layer; equalisation scales both alike and does not change it.",
+              heat_table(worst) + "<p></p>\n" + details));
+}
+
+std::string norms_section(const Layers& l) {
+  const auto batches = static_cast<double>(l.audit.batches);
+  double largest = 0;
+  for (const GroupSums& s : l.sums) {
+    for (const double square : s.of[plain].square) largest = std::max(largest, std::sqrt(square / batches));
+  }
+  std::string content;
+  for (const audit::Variant v : {plain, equalised}) {
+    content += heat_table({.name = v == plain ? "Norms without equalisation" : "Norms with equalisation",
+                           .corner = v == plain ? "Without equalisation" : "With equalisation",
+                           .columns = l.roots(),
+                           .rows = l.names,
+                           .values = l.cells([&](const GroupSums& s, std::size_t j) {
+                             return std::sqrt(s.of[v].square[j] / batches);
+                           }),
+                           .text = [](double x) { return fmt::format("{:.2g}", x); },
+                           .colour = [=](double x) { return 1 + std::log10(x / largest) / 4; }}) +
+               "<p></p>\n";
+  }
+  return html_section(
+      "norms", "How strong each loss pulls",
+      exhibit(
+          "The length of each loss’s gradient in each layer, darker is longer (four powers of ten from white "
+          "to "
+          "full colour).",
+          "Without equalisation early layers feel the sum of many exits; Eq. 3 divides it by their number, " +
+              equation("L−m+1") + ".",
+          content));
+}
+
+std::string identities_section(const GradientFindings& f) {
+  const audit::Identities& i = f.identities;
+  const auto row = [&](const char* what, double worst, double allowed) {
+    return fmt::format("<tr><th scope=\"row\">{}</th><td>{:.1e}</td><td>{:.0e}</td><td>{}</td></tr>\n", what,
+                       worst, allowed, worst <= allowed ? "holds" : "FAILS");
+  };
+  std::string content =
+      "<p>These hold for any model; if one fails, the fault is in the loss, in equalisation, or in this "
+      "audit, and "
+      "no other number here counts.</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
+      "aria-label=\"Identities\">\n<table>\n<thead><tr><th scope=\"col\">Identity</th><th "
+      "scope=\"col\">Worst</th><th "
+      "scope=\"col\">Allowed</th><th scope=\"col\"></th></tr></thead>\n<tbody>\n" +
+      row("A layer’s shares add up to 1", i.worst_share_sum, i.tolerance) +
+      row("The losses’ gradients add up to the joint gradient", i.worst_gap, 10 * i.tolerance) +
+      row("Factors of equalisation are the closed form", i.worst_factor, i.tolerance) +
+      "</tbody>\n</table>\n</div>\n";
+  if (!i.faults.empty()) {
+    content += "<ul class=\"notes\" aria-label=\"Faults\">\n";
+    for (const audit::Fault& fault : i.faults)
+      content += fmt::format("<li><strong>{}</strong>: {}</li>\n", escape_markup(fault.place),
+                             escape_markup(fault.what));
+    content += "</ul>\n";
+  }
+  return html_section("identities", "Can these numbers be trusted", content);
+}
+
+}  // namespace
+
+std::string gradients_page(const GradientFindings& f) {
+  const Layers layers(f.audit);
+  std::string answers;
+  for (const Answer& a : gradient_answers(f)) {
+    answers += fmt::format("<div class=\"answer\"><h3>{}</h3><p>{}</p></div>\n", escape_markup(a.question),
+                           escape_markup(a.answer));
+  }
+  HtmlPage page{
+      .kicker = fmt::format("COST-EFF audit of gradients on {}", f.task),
+      .headline = f.identities.faults.empty()
+                      ? "Equalisation does what Eq. 3 says; what is left of it after Adam stands below"
+                      : "Something is wrong with this model’s gradients",
+      .facts =
+          fmt::format("{} · {} · {} batches · {} layers", f.model, f.loss, f.audit.batches, f.audit.layers),
+      .notes = "",
+      .body = html_section("answers", "Three questions", answers),
+      .made_by = "costeff audit gradients"};
+  page.body += identities_section(f) + shares_section(layers) + conflicts_section(layers) +
+               factors_section(f, layers) + survival_section(layers) + update_section(layers) +
+               norms_section(layers);
+  page.body += html_section("reproduce", "How to reproduce",
+                            fmt::format("<pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\n",
+                                        escape_markup(f.command)));
+  return html_page(page);
+}
+
+}  // namespace costeff

@@ -1,0 +1,18 @@
+// The pictures of an importance audit's page.
+#pragma once
+
+#include "tools/audit/importance.h"
+#include "tools/pages/gnuplot.h"
+
+namespace costeff {
+
+// The paper's score of each removed unit against |true change|, on logarithmic axes.
+Figure score_scatter(const ImportanceReport& report, const audit::UnitsAudit& units);
+// What the gate's derivative predicts against the true change, with their signs.
+Figure signed_scatter(const ImportanceReport& report, const audit::UnitsAudit& units);
+// Mean Spearman within a layer of each definition and source, with the least and the most of a layer.
+Figure spearman_bars(const ImportanceReport& report, const audit::UnitsAudit& units);
+// The change of the loss over the number of heads that are removed together.
+Figure cumulative_figure(const ImportanceReport& report);
+
+}  // namespace costeff

@@ -1,0 +1,240 @@
+// What the numbers of an importance audit mean, in sentences.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "tools/audit/importance.h"
+#include "tools/pages/text.h"
+
+namespace costeff {
+namespace {
+
+using audit::Comparison;
+using audit::Removed;
+using audit::Units;
+using audit::UnitsAudit;
+
+constexpr const char* kVanished =
+    "All scores are below a millionth of the loss: the loss is at its minimum, and its gradient is 0 but for "
+    "rounding. So it "
+    "is where a model is its own teacher, as in a first round of slenderising that begins before any "
+    "training. What "
+    "follows compares noise with the truth.";
+
+const char* verdict(double spearman) {
+  if (spearman >= 0.8) return "well";
+  if (spearman >= 0.6) return "in the main";
+  if (spearman >= 0.3) return "in part";
+  return "hardly";
+}
+
+const char* plural(const UnitsAudit& units) {
+  return units.units == Units::heads ? "heads" : "neurons";
+}
+
+std::string within(const Comparison& c) {
+  const std::vector<double>& all = c.agreement.spearman;
+  if (all.empty()) return "no layer with two of them";
+  const auto [least, most] = std::minmax_element(all.begin(), all.end());
+  return fmt::format("Spearman {:.2f} ({:.2f} in layer {} to {:.2f} in layer {})",
+                     c.agreement.mean_spearman(), *least,
+                     c.agreement.layers[static_cast<std::size_t>(least - all.begin())], *most,
+                     c.agreement.layers[static_cast<std::size_t>(most - all.begin())]);
+}
+
+std::string order_finding(const ImportanceReport& report, const UnitsAudit& units) {
+  const std::string& loss = report.audit.loss;
+  return fmt::format(
+      "Within a layer, the paper's score orders {0} {1} as their removal does: {2}. The release's score: "
+      "{3:.2f}; "
+      "the gate's, which is the true first derivative: {4:.2f}.",
+      plural(units), verdict(units.comparison("paper", loss, loss).agreement.mean_spearman()),
+      within(units.comparison("paper", loss, loss)),
+      units.comparison("release", loss, loss).agreement.mean_spearman(),
+      units.comparison("gate", loss, loss).agreement.mean_spearman());
+}
+
+bool has_all(const ImportanceReport& report) {
+  return report.audit.loss == "predictions" && report.audit.sources.back().source.name == "all";
+}
+
+// What slenderising goes by is more than the exits' losses.
+std::string all_finding(const ImportanceReport& report, const UnitsAudit& units) {
+  const std::string& loss = report.audit.loss;
+  const auto by_all = [&](const std::string& truth) {
+    return units.comparison("paper", "all", truth).agreement.mean_spearman();
+  };
+  return fmt::format(
+      "Slenderising scores by predictions and features together: for {} Spearman {:.2f} with the true change "
+      "of "
+      "that loss, {:.2f} with that of the predictions alone.",
+      plural(units), by_all("all"), by_all(loss));
+}
+
+std::string size_finding(const UnitsAudit& units) {
+  std::string text = fmt::format(
+      "The scores add up to {:.2f} times the true changes of the removed {}, the gate's to {:.2f} times. The "
+      "sign that "
+      "the signed sum predicts is right for {}, the gate's for {}.",
+      units.paper_ratio, plural(units), units.gate_ratio, percent_text(units.paper_signs),
+      percent_text(units.gate_signs));
+  if (units.units == Units::heads) {
+    text +=
+        " The paper's sum counts a head's output twice (W_V and W_O say the same) and adds a term of W_Q and "
+        "W_K, "
+        "so it can rank, and does not forecast.";
+  }
+  return text;
+}
+
+std::string layers_finding(const ImportanceReport& report, const UnitsAudit& units) {
+  const std::string& loss = report.audit.loss;
+  const auto across = [&](Comparison::Layers layers) {
+    return units.comparison("paper", loss, loss, false, layers).agreement.spearman_across;
+  };
+  std::string text = fmt::format(
+      "All layers together: Spearman {:.2f} for the plain score, {:.2f} for the equalised one, {:.2f} for "
+      "scores divided "
+      "by their layer's root mean square, as a global budget compares them.",
+      across(Comparison::Layers::plain), across(Comparison::Layers::equalised),
+      across(Comparison::Layers::normalised));
+  if (units.units == Units::heads) {
+    text += fmt::format(
+        " Within a layer equalisation changes no order: it multiplies layer k by 1/(L-k+1) (measured: to "
+        "{:.0e}).",
+        std::max(report.audit.equalisation_error, 1e-16));
+  }
+  return text;
+}
+
+// Half of a layer's heads at once: what each order makes of the loss.
+std::string together_finding(const ImportanceReport& report) {
+  const std::size_t half = (longest_cumulative(report) + 1) / 2;
+  std::string text = fmt::format(
+      "With the lowest {} heads of a layer gone together the loss of {:.3f} changes, on average "
+      "over layers, by ",
+      half, report.audit.whole.total());
+  for (const audit::CumulativeRemoval& c : report.audit.cumulative) {
+    text += fmt::format("{}{} ({})", &c == &report.audit.cumulative.front() ? "" : ", ",
+                        signed_text(mean_cumulative(c, half - 1), 4), c.order);
+  }
+  return text + ".";
+}
+
+std::string wrong_finding(const ImportanceReport& report, const UnitsAudit& units) {
+  const std::vector<Misjudged> all = misjudged(report, units);
+  const bool heads = units.units == Units::heads;
+  const auto name = [&](const Misjudged& m) {
+    return fmt::format(
+        "{} {} of layer {} (score {:.2g}, true change {:+.2g}; {} of {} by score, {} by truth)",
+        heads ? "head" : "neuron", m.place + 1, m.layer, m.predicted, m.change, m.rank_predicted, m.of,
+        m.rank_true);
+  };
+  return fmt::format("Most over-estimated: {}. Most under-estimated: {}.", name(all.front()),
+                     name(all.back()));
+}
+
+std::string kept_finding(const ImportanceReport& report) {
+  const UnitsAudit& heads = report.audit.heads;
+  const auto better = std::count_if(heads.removed.begin(), heads.removed.end(),
+                                    [](const Removed& r) { return r.change.total() < 0; });
+  const audit::ScoreMatrix& m = heads.matrix;  // row 0: removal, row 1: the paper's score
+  std::string text = fmt::format(
+      "Of the {} heads a layer that cost most to remove, the paper's score keeps {}; at random it would be "
+      "{}. {} of {} "
+      "heads lower the loss by going, which an absolute score cannot say.",
+      heads.budget, percent_text(m.kept[0][1]),
+      percent_text(std::min(1.0, static_cast<double>(heads.budget * report.layers) /
+                                     static_cast<double>(heads.removed.size()))),
+      better, heads.removed.size());
+  const Misjudged* costliest = nullptr;
+  const std::vector<Misjudged> all = misjudged(report, heads);
+  for (const Misjudged& x : all) {
+    if (x.rank_predicted <= static_cast<std::size_t>(heads.budget)) continue;
+    if (costliest == nullptr || x.change > costliest->change) costliest = &x;
+  }
+  if (costliest != nullptr) {
+    text += fmt::format(
+        " The costliest that it would cut is head {} of layer {}: {:+.2g}, {} of {} by score.",
+        costliest->place + 1, costliest->layer, costliest->change, costliest->rank_predicted, costliest->of);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<Misjudged> misjudged(const ImportanceReport& report, const UnitsAudit& units) {
+  const audit::SourceScores& exits = report.audit.sources.front();
+  const auto& scores = units.units == Units::heads ? exits.paper.heads : exits.paper.neurons;
+  std::vector<Misjudged> all;
+  all.reserve(units.removed.size());
+  for (const Removed& r : units.removed) {
+    const double score = scores[static_cast<std::size_t>(r.layer - 1)][static_cast<std::size_t>(r.place)];
+    all.push_back({r.layer, r.place, std::abs(score), r.change.total(), 1, 1, 0});
+  }
+  for (Misjudged& m : all) {
+    for (const Misjudged& other : all) {
+      if (other.layer != m.layer) continue;
+      ++m.of;
+      if (other.predicted > m.predicted) ++m.rank_predicted;
+      if (other.change > m.change) ++m.rank_true;
+    }
+  }
+  std::stable_sort(all.begin(), all.end(), [](const Misjudged& a, const Misjudged& b) {
+    return a.predicted - std::abs(a.change) > b.predicted - std::abs(b.change);
+  });
+  return all;
+}
+
+bool scores_vanish(const ImportanceReport& report) {
+  constexpr double kNoise = 1e-6;  // of the loss
+  double largest = 0;
+  for (const auto& layer : report.audit.sources.front().paper.heads) {
+    for (const double sum : layer) largest = std::max(largest, std::abs(sum));
+  }
+  return largest < kNoise * report.audit.whole.total();
+}
+
+std::string importance_headline(const ImportanceReport& report) {
+  if (scores_vanish(report)) return "The Taylor score says nothing here: the gradient is rounding noise";
+  const auto spearman = [&](const UnitsAudit& units) {
+    const std::string& loss = report.audit.loss;
+    return units.comparison("paper", loss, loss).agreement.mean_spearman();
+  };
+  const UnitsAudit &heads = report.audit.heads, &neurons = report.audit.neurons;
+  std::string text = fmt::format("The Taylor score predicts the loss {} for heads (Spearman {:.2f})",
+                                 verdict(spearman(heads)), spearman(heads));
+  if (!neurons.removed.empty()) {
+    text += fmt::format(" and {} for neurons ({:.2f})", verdict(spearman(neurons)), spearman(neurons));
+  }
+  return text;
+}
+
+std::vector<Findings> importance_findings(const ImportanceReport& report) {
+  std::vector<Findings> findings;
+  for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
+    if (units->removed.empty()) continue;
+    const bool heads = units->units == Units::heads;
+    std::vector<std::string>& out =
+        findings.emplace_back(Findings{heads ? "Heads" : "Neurons", {}}).sentences;
+    if (heads && scores_vanish(report)) out.emplace_back(kVanished);
+    out.push_back(order_finding(report, *units));
+    if (has_all(report)) out.push_back(all_finding(report, *units));
+    out.push_back(wrong_finding(report, *units));
+    out.push_back(size_finding(*units));
+    out.push_back(layers_finding(report, *units));
+    if (heads) out.push_back(kept_finding(report));
+    if (heads && !report.audit.cumulative.empty()) out.push_back(together_finding(report));
+  }
+  return findings;
+}
+
+std::string signed_text(double value, int places) {
+  const double unit = std::pow(10, -places);
+  return std::abs(value) < unit / 2 ? fmt::format("{:.{}f}", 0.0, places)
+                                    : fmt::format("{:+.{}f}", value, places);
+}
+
+}  // namespace costeff
