@@ -217,7 +217,8 @@ void Run::remember() {
       events_.taught(static_cast<std::int64_t>(done), static_cast<std::int64_t>(data_.train.size()));
     return !stopped();
   };
-  if (!teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit, go_on) && !stopped())
+  if (!teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit, go_on) &&
+      !stopped())
     note("it says it anew in each epoch: --teacher-memory is too little to keep it");
 }
 

@@ -53,9 +53,12 @@ TEST_F(AuditImportanceTest, PageAndJsonHoldTheSame) {
   const std::string teacher = model_;
   model_ = exits_model(1, 3);
   const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
-  const Outcome outcome =
-      run(audit({"--teacher", teacher, "--cumulative", "--heads", "1", "--html", page, "--json", file}));
+  const std::string figures = folder_.path("figures");
+  const Outcome outcome = run(audit({"--teacher", teacher, "--cumulative", "--heads", "1", "--html", page,
+                                     "--json", file, "--figures", figures}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
+  for (const char* name : {"cumulative", "score-heads", "signed-neurons", "spearman-heads"})
+    EXPECT_THAT(read(fmt::format("{}/{}.svg", figures, name)), HasSubstr("</svg>")) << name;
   EXPECT_EQ(faults(page), "");
   const std::string html = read(page);
   const Json json = Json::parse(read(file));

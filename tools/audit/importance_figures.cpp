@@ -237,4 +237,17 @@ Figure cumulative_figure(const ImportanceReport& report) {
   return figure;
 }
 
+std::vector<Figure> importance_figures(const ImportanceReport& report) {
+  std::vector<Figure> figures = {cumulative_figure(report)};
+  for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
+    if (units->removed.empty()) continue;
+    figures.push_back(score_scatter(report, *units));
+    figures.push_back(signed_scatter(report, *units));
+    figures.push_back(spearman_bars(report, *units));
+  }
+  std::erase_if(figures, [](const Figure& figure) { return !figure.missing.empty(); });
+  for (Figure& figure : figures) figure.svg = draw(figure);
+  return figures;
+}
+
 }  // namespace costeff
