@@ -39,7 +39,9 @@ void set_order(Order order);
 void run(const cudaLaunchConfig_t& config, const std::function<void()>& kernel);
 void wait_for_block();
 void wait_for_warp();
-std::uint64_t& slot_of_lane(unsigned lane);  // of this warp
+// What the lanes of this warp hand each other: `put` before a barrier, `get` behind it, any number of times.
+void put(std::uint64_t value);
+std::uint64_t get(unsigned lane);
 unsigned lane();
 int& slot_of_thread(unsigned thread);
 
@@ -76,19 +78,19 @@ inline void __syncwarp() {
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   static_assert(sizeof(T) <= 8);
-  std::memcpy(&emulation::slot_of_lane(emulation::lane()), &value, sizeof value);
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  emulation::put(bits);
   emulation::wait_for_warp();
-  T other;
-  std::memcpy(&other, &emulation::slot_of_lane(emulation::lane() ^ static_cast<unsigned>(mask)), sizeof other);
-  emulation::wait_for_warp();
-  return other;
+  bits = emulation::get(emulation::lane() ^ static_cast<unsigned>(mask));
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
 }
 inline unsigned __ballot_sync(unsigned, bool mine) {
-  emulation::slot_of_lane(emulation::lane()) = mine ? 1 : 0;
+  emulation::put(mine ? 1 : 0);
   emulation::wait_for_warp();
   unsigned all = 0;
-  for (unsigned l = 0; l < 32; ++l) all |= static_cast<unsigned>(emulation::slot_of_lane(l)) << l;
-  emulation::wait_for_warp();
+  for (unsigned l = 0; l < 32; ++l) all |= static_cast<unsigned>(emulation::get(l)) << l;
   return all;
 }
 inline int __syncthreads_or(int mine) {

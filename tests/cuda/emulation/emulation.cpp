@@ -2,6 +2,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <csetjmp>
 #include <cstdio>
 #include <memory>
 #include <numeric>
@@ -18,8 +19,14 @@ constexpr unsigned kLanes = 32;
 
 enum class State : std::uint8_t { ready, at_block, at_warp, done };
 
+// A fibre is entered once by swapcontext, which gives it its stack; from then on longjmp changes between it and
+// the scheduler, as that leaves the signal mask alone and is many times faster.
 struct Fibre {
   ucontext_t context{};
+  jmp_buf place{};
+  bool entered = false;
+  std::uint64_t handed[2] = {};
+  int turn = 0;
   std::unique_ptr<char[]> stack = std::make_unique<char[]>(kStack);
   State state = State::done;
 };
@@ -27,9 +34,9 @@ struct Fibre {
 struct Machine {
   std::vector<Fibre> fibres;
   ucontext_t scheduler{};
+  jmp_buf place{};  // of the scheduler
   unsigned running = 0;
   const std::function<void()>* kernel = nullptr;
-  std::vector<std::uint64_t> lanes;
   std::vector<int> threads;
   void* shared = nullptr;
   Order order = Order::forward;
@@ -53,12 +60,20 @@ std::vector<unsigned> ordered(unsigned n) {
 void fibre_main() {
   (*machine.kernel)();
   machine.fibres[machine.running].state = State::done;
+  _longjmp(machine.place, 1);
 }
 
 void wait(State state) {
   Fibre& mine = machine.fibres[machine.running];
   mine.state = state;
-  swapcontext(&mine.context, &machine.scheduler);
+  if (_setjmp(mine.place) == 0) _longjmp(machine.place, 1);
+}
+
+void resume(Fibre& fibre) {
+  if (_setjmp(machine.place) != 0) return;  // it waits, or is done
+  if (fibre.entered) _longjmp(fibre.place, 1);
+  fibre.entered = true;
+  swapcontext(&machine.scheduler, &fibre.context);
 }
 
 // Lets go whoever is at a barrier that everybody reached; false when nobody is left.
@@ -92,16 +107,18 @@ void run_block(unsigned threads) {
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack.get();
     f.context.uc_stack.ss_size = kStack;
-    f.context.uc_link = &machine.scheduler;
+    f.context.uc_link = nullptr;
     makecontext(&f.context, fibre_main, 0);
     f.state = State::ready;
+    f.entered = false;
+    f.turn = 0;
   }
   do {
     for (const unsigned t : ordered(threads)) {
       if (machine.fibres[t].state != State::ready) continue;
       machine.running = t;
       threadIdx = dim3(t, 0, 0);
-      swapcontext(&machine.scheduler, &machine.fibres[t].context);
+      resume(machine.fibres[t]);
     }
   } while (release(threads));
 }
@@ -116,7 +133,6 @@ void run(const cudaLaunchConfig_t& config, const std::function<void()>& kernel) 
   const unsigned threads = config.blockDim.x;
   if (threads == 0 || threads % kLanes != 0 || threads > 1024) stop("a block has whole warps, 1024 threads at most");
   if (machine.fibres.size() < threads) machine.fibres.resize(threads);
-  machine.lanes.assign(threads, 0);
   machine.threads.assign(threads, 0);
   machine.kernel = &kernel;
   gridDim = config.gridDim;
@@ -140,8 +156,15 @@ void wait_for_warp() {
 unsigned lane() {
   return machine.running % kLanes;
 }
-std::uint64_t& slot_of_lane(unsigned lane) {
-  return machine.lanes[machine.running / kLanes * kLanes + lane];
+// Two places a lane, used in turn: when one is written again, every lane has passed a barrier since it was read.
+void put(std::uint64_t value) {
+  Fibre& mine = machine.fibres[machine.running];
+  mine.turn = 1 - mine.turn;
+  mine.handed[mine.turn] = value;
+}
+std::uint64_t get(unsigned lane) {
+  const Fibre& mine = machine.fibres[machine.running];
+  return machine.fibres[machine.running / kLanes * kLanes + lane].handed[mine.turn];
 }
 int& slot_of_thread(unsigned thread) {
   return machine.threads[thread];
