@@ -32,8 +32,8 @@ __device__ void update(const Scalars<T>& s, T& w, T g, T& m, T& v) {
 }
 
 template <class T>
-__device__ void update_group(std::int64_t i, std::int64_t n, bool whole, const Scalars<T>& s, T* w, const T* g,
-                             T* m, T* v) {
+__device__ void update_group(std::int64_t i, std::int64_t n, bool whole, const Scalars<T>& s, T* w,
+                             const T* g, T* m, T* v) {
   Group<T> wi = load(static_cast<const T*>(w), i, n, whole), mi = load(static_cast<const T*>(m), i, n, whole),
            vi = load(static_cast<const T*>(v), i, n, whole);
   const Group<T> gi = load(g, i, n, whole);
@@ -49,8 +49,8 @@ __global__ void adamw_kernel(std::int64_t n, bool whole, Scalars<T> s, T* w, con
 }
 template <class T>
 void adamw(std::int64_t n, math::AdamStep step, T* w, const T* g, T* m, T* v) {
-  launch("adamw", elementwise_launch(n), adamw_kernel<T>, n, aligned(w, g, m, v), scalars_of<T>(step), w, g, m,
-         v);
+  launch("adamw", elementwise_launch(n), adamw_kernel<T>, n, aligned(w, g, m, v), scalars_of<T>(step), w, g,
+         m, v);
 }
 
 template <class T>
@@ -63,8 +63,8 @@ __global__ void adamw_rows_kernel(std::int64_t rows, std::int64_t cols, bool who
   });
 }
 template <class T>
-void adamw_rows(std::int64_t rows, std::int64_t cols, const std::int32_t* row_index, math::AdamStep step, T* w,
-                const T* g, T* m, T* v) {
+void adamw_rows(std::int64_t rows, std::int64_t cols, const std::int32_t* row_index, math::AdamStep step,
+                T* w, const T* g, T* m, T* v) {
   launch("adamw_rows", rows_launch(rows, divided_up(cols, kGroup)), adamw_rows_kernel<T>, rows, cols,
          cols % kGroup == 0 && aligned(w, g, m, v), row_index, scalars_of<T>(step), w, g, m, v);
 }

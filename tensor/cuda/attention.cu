@@ -1,9 +1,9 @@
 // Attention within each sequence: P = softmax(Q K^T / sqrt(d)) over the real keys, out = dropout(P) V, by a
 // running softmax (Milakov and Gimelshein 2018; Dao et al. 2022): no row of scores is in memory unless
 // the probabilities are kept.
-#include "tensor/cuda/attention.h"
-
 #include <cmath>
+
+#include "tensor/cuda/attention.h"
 
 namespace costeff::COSTEFF_GPU {
 namespace {
@@ -22,11 +22,11 @@ __global__ void attention_kernel(Sequences sequences, std::int64_t head_dim, con
   const std::int64_t width = gridDim.y * head_dim, d = padded_dim(head_dim);
   const std::int64_t first = std::int64_t{blockIdx.x} * kTileRows;
   const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
-  T* q_tile = shared_memory<T>();             // [kTileRows, d]
-  T* sums = q_tile + kTileRows * d;           // [kTileRows, d]
-  T* v_tile = sums + kTileRows * d;           // [kWarp, d]
-  T* weights = v_tile + kWarp * d;            // [kTileRows, kWarp]
-  T* k_tile = weights + kTileRows * kWarp;    // [kWarp, d + 1]
+  T* q_tile = shared_memory<T>();           // [kTileRows, d]
+  T* sums = q_tile + kTileRows * d;         // [kTileRows, d]
+  T* v_tile = sums + kTileRows * d;         // [kWarp, d]
+  T* weights = v_tile + kWarp * d;          // [kTileRows, kWarp]
+  T* k_tile = weights + kTileRows * kWarp;  // [kWarp, d + 1]
   const T* my_q = q_tile + warp * kRowsOfWarp * d;
   T* my_sums = sums + warp * kRowsOfWarp * d;
   T* my_weights = weights + warp * kRowsOfWarp * kWarp;
@@ -86,9 +86,10 @@ template <class T>
 void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv, Dropout dropout,
                T* out, T* probabilities, T* /*workspace*/) {
   const std::size_t shared = static_cast<std::size_t>(attention_shared(head_dim)) * sizeof(T);
-  launch("attention", attention_launch(sequences.count, heads, sequences.longest, shared), attention_kernel<T>,
-         sequences, head_dim, qkv, static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim))),
-         mask_of<T>(dropout), out, probabilities);
+  launch("attention", attention_launch(sequences.count, heads, sequences.longest, shared),
+         attention_kernel<T>, sequences, head_dim, qkv,
+         static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim))), mask_of<T>(dropout), out,
+         probabilities);
 }
 
 // Nothing: what the kernels keep between two launches lies in the device's scratch memory, because its size

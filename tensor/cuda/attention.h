@@ -1,8 +1,8 @@
 // What the attention kernels share: which rows a block takes, tiles in shared memory, products of tiles.
 //
 // A block has kTileRows rows of one head of one sequence (`row` side), kRowsOfWarp a warp, and goes over the
-// `lane` side kWarp rows at a time. Each lane then holds the scores of the warp's rows with its own row of the
-// lane side; sums over the lane side go by shared memory, each lane taking columns of head_dim.
+// `lane` side kWarp rows at a time. Each lane then holds the scores of the warp's rows with its own row of
+// the lane side; sums over the lane side go by shared memory, each lane taking columns of head_dim.
 #pragma once
 
 #include "tensor/cuda/device.h"
@@ -26,13 +26,13 @@ __device__ inline Head head_of(const Sequences& sequences, std::int64_t s) {
 // tile[r][c], rows `stride` apart, = from[first + r][c] for c < head_dim, 0 up to d and in rows from `rows`
 // on. The whole block takes part; it synchronises before it reads.
 template <class T>
-__device__ void load_tile(std::int64_t tile_rows, std::int64_t first, std::int64_t rows, std::int64_t head_dim,
-                          const T* from, std::int64_t from_stride, T* tile, std::int64_t stride) {
+__device__ void load_tile(std::int64_t tile_rows, std::int64_t first, std::int64_t rows,
+                          std::int64_t head_dim, const T* from, std::int64_t from_stride, T* tile,
+                          std::int64_t stride) {
   const std::int64_t d = padded_dim(head_dim);
   for (std::int64_t i = threadIdx.x; i < tile_rows * d; i += blockDim.x) {
     const std::int64_t r = i / d, c = i % d;
-    tile[r * stride + c] =
-        first + r < rows && c < head_dim ? from[(first + r) * from_stride + c] : T(0);
+    tile[r * stride + c] = first + r < rows && c < head_dim ? from[(first + r) * from_stride + c] : T(0);
   }
 }
 template <class T>

@@ -1,7 +1,7 @@
 // Gradients of attention (tensor/cuda/attention.cu): with P' = dropout(P) and dP = mask * (dO V^T),
 //   dV = P'^T dO,  dS = P (dP - rowsum(P dP)) / sqrt(d),  dQ = dS K,  dK = dS^T Q.
-// One kernel has rows of queries and makes rowsum(P dP) and dQ, a second has rows of keys and makes dK and dV:
-// each gradient has one owner, so no atomics and a fixed order. dP is worked out anew instead of kept.
+// One kernel has rows of queries and makes rowsum(P dP) and dQ, a second has rows of keys and makes dK and
+// dV: each gradient has one owner, so no atomics and a fixed order. dP is worked out anew instead of kept.
 #include <cmath>
 
 #include "tensor/cuda/attention.h"
@@ -24,7 +24,8 @@ struct Gradients {
 // d_row[c] = sums[c] + beta d_row[c], lanes over the columns.
 template <class T>
 __device__ void write_row(std::int64_t head_dim, bool real, const T* sums, T beta, T* row) {
-  for (std::int64_t c = threadIdx.x % kWarp; c < head_dim; c += kWarp) put(row[c], real ? sums[c] : T(0), beta);
+  for (std::int64_t c = threadIdx.x % kWarp; c < head_dim; c += kWarp)
+    put(row[c], real ? sums[c] : T(0), beta);
 }
 
 template <class T>
@@ -101,13 +102,13 @@ __global__ void key_gradients(Sequences sequences, Gradients<T> g) {
   const std::int64_t width = g.heads * g.head_dim, stride = 3 * width, d = padded_dim(g.head_dim);
   const std::int64_t first = std::int64_t{blockIdx.x} * kTileRows;
   const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
-  T* v_tile = shared_memory<T>();              // [kTileRows, d]
-  T* dk = v_tile + kTileRows * d;              // [kTileRows, d]
-  T* dv = dk + kTileRows * d;                  // [kTileRows, d]
-  T* q_tile = dv + kTileRows * d;              // [kWarp, d]
-  T* dropped = q_tile + kWarp * d;             // [kTileRows, kWarp]: P' transposed
-  T* ds = dropped + kTileRows * kWarp;         // [kTileRows, kWarp]: dS transposed
-  T* do_tile = ds + kTileRows * kWarp;         // [kWarp, d + 1]
+  T* v_tile = shared_memory<T>();       // [kTileRows, d]
+  T* dk = v_tile + kTileRows * d;       // [kTileRows, d]
+  T* dv = dk + kTileRows * d;           // [kTileRows, d]
+  T* q_tile = dv + kTileRows * d;       // [kWarp, d]
+  T* dropped = q_tile + kWarp * d;      // [kTileRows, kWarp]: P' transposed
+  T* ds = dropped + kTileRows * kWarp;  // [kTileRows, kWarp]: dS transposed
+  T* do_tile = ds + kTileRows * kWarp;  // [kWarp, d + 1]
   const std::int64_t my_row = warp * kRowsOfWarp;
   T ones[kRowsOfWarp];
   for (T& x : ones) x = T(1);
@@ -159,15 +160,24 @@ void attention_backward(Sequences sequences, std::int64_t heads, std::int64_t he
                         const T* probabilities, Dropout dropout, const T* dout, T beta, T* dqkv,
                         T* /*workspace*/) {
   T* row_dots = scratch_of<T>(attention_backward_workspace(sequences.count, heads, sequences.longest));
-  const Gradients<T> g{heads, head_dim, qkv, probabilities, dout,
-                       static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim))), mask_of<T>(dropout),
-                       row_dots, beta, dqkv};
+  const Gradients<T> g{heads,
+                       head_dim,
+                       qkv,
+                       probabilities,
+                       dout,
+                       static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim))),
+                       mask_of<T>(dropout),
+                       row_dots,
+                       beta,
+                       dqkv};
   const auto shape = [&](std::int64_t shared) {
     return attention_launch(sequences.count, heads, sequences.longest,
                             static_cast<std::size_t>(shared) * sizeof(T));
   };
-  launch("attention_backward (dQ)", shape(attention_queries_shared(head_dim)), query_gradients<T>, sequences, g);
-  launch("attention_backward (dK, dV)", shape(attention_keys_shared(head_dim)), key_gradients<T>, sequences, g);
+  launch("attention_backward (dQ)", shape(attention_queries_shared(head_dim)), query_gradients<T>, sequences,
+         g);
+  launch("attention_backward (dK, dV)", shape(attention_keys_shared(head_dim)), key_gradients<T>, sequences,
+         g);
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ struct Values {
 
 // partial[sum][chunk][c]; blocks of kColumnSlots warps, each lane a column.
 template <class T, int kSums, class F>
-__global__ void sum_chunks(std::int64_t rows, std::int64_t cols, std::int64_t rows_per_chunk, F f, T* partial) {
+__global__ void sum_chunks(std::int64_t rows, std::int64_t cols, std::int64_t rows_per_chunk, F f,
+                           T* partial) {
   __shared__ T of_slot[kSums][kColumnSlots][kWarp];
   const int lane = static_cast<int>(threadIdx.x % kWarp), slot = static_cast<int>(threadIdx.x / kWarp);
   const std::int64_t c = std::int64_t{blockIdx.x} * kWarp + lane;
@@ -57,8 +58,8 @@ void sum_columns(const char* name, std::int64_t rows, std::int64_t cols, F f, Va
          partial);
   const Launch shape{.grid_x = static_cast<unsigned>(divided_up(cols, kThreads))};
   for (int s = 0; s < kSums; ++s) {
-    launch(name, shape, add_chunks<T>, cut.chunks, cols, static_cast<const T*>(partial + s * cut.chunks * cols),
-           beta.x[s], out[s]);
+    launch(name, shape, add_chunks<T>, cut.chunks, cols,
+           static_cast<const T*>(partial + s * cut.chunks * cols), beta.x[s], out[s]);
   }
 }
 

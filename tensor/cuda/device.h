@@ -104,8 +104,9 @@ Mask<T> mask_of(const Dropout& dropout) {
 
 __device__ inline PhiloxBlock words_of(const RandomSite& site, std::int64_t block) {
   const std::uint64_t b = static_cast<std::uint64_t>(block);
-  return philox_block(static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32), site.step, site.site,
-                      static_cast<std::uint32_t>(site.seed), static_cast<std::uint32_t>(site.seed >> 32));
+  return philox_block(static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32), site.step,
+                      site.site, static_cast<std::uint32_t>(site.seed),
+                      static_cast<std::uint32_t>(site.seed >> 32));
 }
 // The factors of elements i .. i + 3, i any.
 template <class T>

@@ -16,10 +16,10 @@ struct Launch {
 };
 
 inline constexpr std::int64_t kWarp = 32;
-inline constexpr std::int64_t kThreads = 256;     // of a block, where nothing else is said
-inline constexpr std::int64_t kGroup = 4;         // elements that a thread takes at a time: a block of Philox
-inline constexpr std::int64_t kMostBlocks = 8192; // of grid-stride loops: some 16 waves of a large card
-inline constexpr std::int64_t kMostGridY = 65535; // what CUDA allows in y and z
+inline constexpr std::int64_t kThreads = 256;  // of a block, where nothing else is said
+inline constexpr std::int64_t kGroup = 4;      // elements that a thread takes at a time: a block of Philox
+inline constexpr std::int64_t kMostBlocks = 8192;  // of grid-stride loops: some 16 waves of a large card
+inline constexpr std::int64_t kMostGridY = 65535;  // what CUDA allows in y and z
 
 inline constexpr std::int64_t divided_up(std::int64_t n, std::int64_t by) {
   return (n + by - 1) / by;

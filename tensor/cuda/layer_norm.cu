@@ -7,8 +7,8 @@ namespace {
 // Between the passes a row is kept in y, whose elements each thread reads back by itself.
 template <class T>
 __global__ void layer_norm_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* x, const T* bias,
-                                  Mask<T> mask, const T* residual, const T* gamma, const T* beta_, T eps, T* y,
-                                  T* xhat, T* rstd) {
+                                  Mask<T> mask, const T* residual, const T* gamma, const T* beta_, T eps,
+                                  T* y, T* xhat, T* rstd) {
   for_each_row(rows, [=](std::int64_t r) {
     const std::int64_t at = r * cols;
     T* s = y + at;
@@ -87,8 +87,7 @@ __global__ void layer_norm_backward_kernel(std::int64_t rows, std::int64_t cols,
       const Group<T> g = load(gamma, c, cols, whole), d = load(dy + at, c, cols, whole),
                      norm = load(xhat + at, c, cols, whole);
       Group<T> ds;
-      for (int l = 0; l < kGroup; ++l)
-        ds.x[l] = inverse * (d.x[l] * g.x[l] - mean - norm.x[l] * mean_dot);
+      for (int l = 0; l < kGroup; ++l) ds.x[l] = inverse * (d.x[l] * g.x[l] - mean - norm.x[l] * mean_dot);
       if (dresidual != nullptr) store(dresidual + at, c, cols, whole, ds, residual_beta);
       if (dx == nullptr) return;
       if (!mask.off) {

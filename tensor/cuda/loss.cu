@@ -14,7 +14,8 @@ struct TargetLog {
 };
 template <class T>
 void cross_entropy(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T* out) {
-  sum_all("cross_entropy", rows * classes, TargetLog<T>{log_p, target}, -1.0 / static_cast<double>(rows), out);
+  sum_all("cross_entropy", rows * classes, TargetLog<T>{log_p, target}, -1.0 / static_cast<double>(rows),
+          out);
 }
 
 template <class T>
@@ -33,8 +34,8 @@ __global__ void cross_entropy_backward_kernel(std::int64_t rows, std::int64_t cl
 template <class T>
 void cross_entropy_backward(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T scale,
                             T beta, T* dz) {
-  launch("cross_entropy_backward", rows_launch(rows, classes), cross_entropy_backward_kernel<T>, rows, classes,
-         log_p, target, scale, beta, dz);
+  launch("cross_entropy_backward", rows_launch(rows, classes), cross_entropy_backward_kernel<T>, rows,
+         classes, log_p, target, scale, beta, dz);
 }
 
 template <class T>

@@ -30,7 +30,8 @@ __global__ void scatter_add_rows_kernel(std::int64_t n, std::int64_t cols, const
   for (std::int64_t i = blockIdx.x; i < n; i += gridDim.x) {
     const std::int32_t row = index[i];
     int earlier = 0;
-    for (std::int64_t j = threadIdx.x; j < i && earlier == 0; j += kThreads) earlier = index[j] == row ? 1 : 0;
+    for (std::int64_t j = threadIdx.x; j < i && earlier == 0; j += kThreads)
+      earlier = index[j] == row ? 1 : 0;
     if (__syncthreads_or(earlier) != 0) continue;
     T sum = c < cols ? table[row * cols + c] : T(0);
     for (std::int64_t tile = i; tile < n; tile += kThreads) {
@@ -54,8 +55,9 @@ void scatter_add_rows(std::int64_t n, std::int64_t cols, const T* y, const std::
 }
 
 template <class T>
-__global__ void add_gathered_rows_kernel(std::int64_t n, std::int64_t cols, bool whole, const T* x, const T* a,
-                                         const std::int32_t* ia, const T* b, const std::int32_t* ib, T* y) {
+__global__ void add_gathered_rows_kernel(std::int64_t n, std::int64_t cols, bool whole, const T* x,
+                                         const T* a, const std::int32_t* ia, const T* b,
+                                         const std::int32_t* ib, T* y) {
   for_each_row(n, [=](std::int64_t i) {
     const T *row_a = a + ia[i] * cols, *row_b = b + ib[i] * cols;
     for_each_group_of_row(cols, [=](std::int64_t c) {

@@ -136,7 +136,8 @@ std::string why_unavailable() {
   if (result != cudaSuccess || count == 0) {
     cudaGetLastError();
     if (result == cudaErrorInsufficientDriver)
-      return "no CUDA device: there is no NVIDIA driver, or one older than CUDA 13 needs (nvidia-smi shows it)";
+      return "no CUDA device: there is no NVIDIA driver, or one older than CUDA 13 needs (nvidia-smi shows "
+             "it)";
     return fmt::format("no CUDA device: {}",
                        cudaGetErrorString(result == cudaSuccess ? cudaErrorNoDevice : result));
   }
@@ -258,9 +259,11 @@ void check(cudaError_t result, const char* call) {
 void check_launch(cudaError_t result, const char* kernel, const Launch& launch) {
   if (result == cudaSuccess) result = cudaGetLastError();
   if (result == cudaSuccess) return;
-  fail("CUDA: kernel {} failed on GPU {}, {} x {} x {} blocks of {} threads with {} bytes of shared memory: {} ({})",
-       kernel, used, launch.grid_x, launch.grid_y, launch.grid_z, launch.threads, launch.shared,
-       cudaGetErrorString(result), cudaGetErrorName(result));
+  fail(
+      "CUDA: kernel {} failed on GPU {}, {} x {} x {} blocks of {} threads with {} bytes of shared memory: "
+      "{} ({})",
+      kernel, used, launch.grid_x, launch.grid_y, launch.grid_z, launch.threads, launch.shared,
+      cudaGetErrorString(result), cudaGetErrorName(result));
 }
 
 }  // namespace costeff::cuda

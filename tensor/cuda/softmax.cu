@@ -50,7 +50,8 @@ __global__ void softmax_backward_kernel(std::int64_t rows, std::int64_t cols, co
 }
 template <class T>
 void softmax_backward(std::int64_t rows, std::int64_t cols, const T* y, const T* dy, T beta, T* dx) {
-  launch("softmax_backward", rows_launch(rows, cols), softmax_backward_kernel<T>, rows, cols, y, dy, beta, dx);
+  launch("softmax_backward", rows_launch(rows, cols), softmax_backward_kernel<T>, rows, cols, y, dy, beta,
+         dx);
 }
 
 template <class T>

@@ -1,11 +1,12 @@
 // How work is cut: every element once, whatever the size; what a device may be asked for.
+#include "tensor/cuda/launch.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "tensor/cuda/launch.h"
 #include "tensor/cuda/runtime.h"
 #include "tensor/error.h"
 #include "tests/tensor/kernel_test.h"
@@ -13,12 +14,14 @@
 namespace costeff::testing {
 namespace {
 
-constexpr std::array<std::int64_t, 12> kCounts{1, 31, 32, 33, 255, 257, 1000, 1024, 1025, 65537, 1 << 20, (1 << 24) + 3};
+constexpr std::array<std::int64_t, 12> kCounts{1,    31,   32,   33,    255,     257,
+                                               1000, 1024, 1025, 65537, 1 << 20, (1 << 24) + 3};
 
 TEST(CudaLaunch, ThreadsOfElementwiseKernelsCoverEveryGroupOnce) {
   for (const std::int64_t n : kCounts) {
     const cuda::Launch l = cuda::elementwise_launch(n);
-    const std::int64_t threads = std::int64_t{l.grid_x} * l.threads, groups = cuda::divided_up(n, cuda::kGroup);
+    const std::int64_t threads = std::int64_t{l.grid_x} * l.threads,
+                       groups = cuda::divided_up(n, cuda::kGroup);
     // In strides of the grid each group has one thread; a grid of one block more would have idle ones.
     EXPECT_GT(threads, 0) << n;
     EXPECT_TRUE(threads - l.threads < groups) << n << ": a block has nothing to do";
@@ -46,7 +49,8 @@ TEST(CudaLaunch, ChunksOfRowsCoverEveryRowOnce) {
     const cuda::ColumnSums cut = cuda::column_sums(rows);
     EXPECT_LE(cut.chunks, cuda::kMostChunks) << rows;
     EXPECT_GE(cut.chunks * cut.rows_per_chunk, rows);
-    EXPECT_LT((cut.chunks - 1) * cut.rows_per_chunk, rows) << "the last of the chunks of " << rows << " is empty";
+    EXPECT_LT((cut.chunks - 1) * cut.rows_per_chunk, rows)
+        << "the last of the chunks of " << rows << " is empty";
     for (const std::int64_t cols : kCounts) {
       const cuda::Launch l = cuda::column_sums_launch(rows, cols);
       EXPECT_EQ(l.grid_y, cut.chunks);

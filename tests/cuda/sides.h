@@ -1,5 +1,6 @@
-// One body of a kernel's test for two sides: the device under test in T, and the CPU's kernels in f64. The body
-// gets a side, makes its arrays there, calls one kernel and returns; the side's outputs are then compared.
+// One body of a kernel's test for two sides: the device under test in T, and the CPU's kernels in f64. The
+// body gets a side, makes its arrays there, calls one kernel and returns; the side's outputs are then
+// compared.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "tests/cuda/emulation/kernels.h"
 #include "tensor/backend.h"
 #include "tensor/cuda/runtime.h"
+#include "tests/cuda/emulation/kernels.h"
 #include "tests/tensor/kernel_test.h"
 
 namespace costeff::testing {
@@ -120,7 +121,9 @@ class Side {
     bool output = false, of_doubles = false, of_indices = false;
   };
 
-  static std::vector<T> converted(const Doubles& values) { return std::vector<T>(values.begin(), values.end()); }
+  static std::vector<T> converted(const Doubles& values) {
+    return std::vector<T>(values.begin(), values.end());
+  }
   template <class U>
   static Doubles read(const unsigned char* data, std::size_t bytes) {
     std::vector<U> values(bytes / sizeof(U));
@@ -142,16 +145,18 @@ class Side {
   std::deque<Block> blocks_;
 };
 
-// Runs body on the device twice and on the CPU in f64. Twice gives the same bits; device and CPU agree to
-// `limit`, relative to numbers above 1.
-template <class T, class F>
-void compare(const Kernels<T>& kernels, DeviceMemory& memory, const std::string& what, F&& body,
-             double limit = tolerance<T>(1e-5)) {
+// Runs body on the device twice, before(again) before each, and on the CPU in f64. Twice gives the same bits;
+// device and CPU agree to `limit`, relative to numbers above 1.
+template <class T, class F, class Before>
+void compare(const Kernels<T>& kernels, DeviceMemory& memory, const std::string& what, F&& body, double limit,
+             Before&& before) {
   HostMemory host;
   Side<double> cpu(cpu_kernels<double>(best_isa()), host);
   Side<T> device(kernels, memory), again(kernels, memory);
   body(cpu);
+  before(false);
   body(device);
+  before(true);
   body(again);
   const auto expected = cpu.outputs(what + " on the CPU"), actual = device.outputs(what),
              repeated = again.outputs(what);

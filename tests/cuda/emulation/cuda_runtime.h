@@ -33,7 +33,7 @@ struct cudaLaunchConfig_t {
 
 namespace emulation {
 
-enum class Order : std::uint8_t { forward, backward, shuffled };
+enum class Order : std::uint8_t { forward, shuffled };
 void set_order(Order order);
 
 void run(const cudaLaunchConfig_t& config, const std::function<void()>& kernel);

@@ -19,8 +19,8 @@ constexpr unsigned kLanes = 32;
 
 enum class State : std::uint8_t { ready, at_block, at_warp, done };
 
-// A fibre is entered once by swapcontext, which gives it its stack; from then on longjmp changes between it and
-// the scheduler, as that leaves the signal mask alone and is many times faster.
+// A fibre is entered once by swapcontext, which gives it its stack; from then on longjmp changes between it
+// and the scheduler, as that leaves the signal mask alone and is many times faster.
 struct Fibre {
   ucontext_t context{};
   jmp_buf place{};
@@ -52,7 +52,6 @@ Machine machine;
 std::vector<unsigned> ordered(unsigned n) {
   std::vector<unsigned> index(n);
   std::iota(index.begin(), index.end(), 0U);
-  if (machine.order == Order::backward) std::reverse(index.begin(), index.end());
   if (machine.order == Order::shuffled) std::shuffle(index.begin(), index.end(), machine.random);
   return index;
 }
@@ -131,7 +130,8 @@ void set_order(Order order) {
 
 void run(const cudaLaunchConfig_t& config, const std::function<void()>& kernel) {
   const unsigned threads = config.blockDim.x;
-  if (threads == 0 || threads % kLanes != 0 || threads > 1024) stop("a block has whole warps, 1024 threads at most");
+  if (threads == 0 || threads % kLanes != 0 || threads > 1024)
+    stop("a block has whole warps, 1024 threads at most");
   if (machine.fibres.size() < threads) machine.fibres.resize(threads);
   machine.threads.assign(threads, 0);
   machine.kernel = &kernel;
@@ -141,7 +141,8 @@ void run(const cudaLaunchConfig_t& config, const std::function<void()>& kernel) 
   machine.shared = bytes == 0 ? nullptr : std::aligned_alloc(16, bytes);
   for (const unsigned block : ordered(gridDim.x * gridDim.y * gridDim.z)) {
     blockIdx = dim3(block % gridDim.x, block / gridDim.x % gridDim.y, block / gridDim.x / gridDim.y);
-    if (bytes != 0) std::memset(machine.shared, 0xff, bytes);  // NaN, as no kernel may read what it did not write
+    if (bytes != 0)
+      std::memset(machine.shared, 0xff, bytes);  // NaN, as no kernel may read what it did not write
     run_block(threads);
   }
   std::free(machine.shared);
@@ -156,7 +157,8 @@ void wait_for_warp() {
 unsigned lane() {
   return machine.running % kLanes;
 }
-// Two places a lane, used in turn: when one is written again, every lane has passed a barrier since it was read.
+// Two places a lane, used in turn: when one is written again, every lane has passed a barrier since it was
+// read.
 void put(std::uint64_t value) {
   Fibre& mine = machine.fibres[machine.running];
   mine.turn = 1 - mine.turn;
