@@ -1,5 +1,6 @@
 // The matrix product from cuBLAS, which counts in columns: the transpose of c = op(a) op(b) is c^T = op(b)^T
 // op(a)^T, and a row-major matrix is its transpose to cuBLAS.
+#include <mutex>
 #include <type_traits>
 
 #include "tensor/cuda/blas.h"
@@ -23,6 +24,7 @@ void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64
   if (k == 0) return launch("gemm", rows_launch(m, n), scale_matrix<T>, m, n, beta, c, ldc);
   const auto op = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  const std::lock_guard lock(blas_mutex());
   if constexpr (std::is_same_v<T, float>) {
     status = cublasSgemm_64(blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, ldb, a, lda, &beta, c, ldc);
   } else {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -99,10 +100,14 @@ void set_up(Memory& device, int index) {
   check_blas(cublasSetMathMode(device.blas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
 }
 
-// Lives as long as the process: the driver goes before static objects do.
+// Devices live as long as the process: the driver goes before static objects do.
 Memory& device_of(int index) {
-  static auto& devices = *new std::array<std::unique_ptr<Memory>, kMostDevices>;
+  static auto& devices = *new std::array<std::atomic<Memory*>, kMostDevices>{};
   static std::mutex& mutex = *new std::mutex;
+  if (index >= 0 && index < kMostDevices) {
+    if (Memory* known = devices[static_cast<std::size_t>(index)].load(std::memory_order_acquire))
+      return *known;
+  }
   const std::string reason = unavailable();
   if (!reason.empty()) fail("{}", reason);
   int count = 0;
@@ -110,13 +115,12 @@ Memory& device_of(int index) {
   if (index < 0 || index >= std::min(count, kMostDevices))
     fail("there is no GPU {}: this machine has {}, counted from 0", index, count);
   const std::lock_guard lock(mutex);
-  auto& device = devices[static_cast<std::size_t>(index)];
-  if (!device) {
-    auto made = std::make_unique<Memory>();
-    set_up(*made, index);
-    device = std::move(made);
-  }
-  return *device;
+  std::atomic<Memory*>& device = devices[static_cast<std::size_t>(index)];
+  if (Memory* known = device.load(std::memory_order_acquire)) return *known;
+  auto made = std::make_unique<Memory>();
+  set_up(*made, index);
+  device.store(made.get(), std::memory_order_release);
+  return *made.release();
 }
 
 Memory& used_device() {
@@ -226,6 +230,11 @@ cudaStream_t stream() {
 
 cublasHandle_t blas() {
   return used_device().blas;
+}
+
+std::mutex& blas_mutex() {
+  static std::mutex& mutex = *new std::mutex;
+  return mutex;
 }
 
 void check_gemm(cublasStatus_t status, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n,
