@@ -17,8 +17,9 @@ class LaneStore {
 
   // Where a lane's gradient of a parameter goes.
   Tensor row(NodeId id, std::size_t lane, const Device& device);
-  // The same for a table of which a record reads `rows`; zero when it is asked for the first time.
-  TableSlot table(NodeId id, std::size_t lane, const Tensor& rows, bool first);
+  // The same for a table of which a record reads `rows` (on its device: rows_there); zero when it is asked
+  // for the first time.
+  TableSlot table(NodeId id, std::size_t lane, const Tensor& rows, const Tensor& rows_there, bool first);
   // The parameters that are complete when record i is done.
   std::span<const NodeId> complete_at(std::size_t record) const { return complete_[record]; }
   void fold(NodeId id, const std::function<void(const LaneGradients& gradients)>& visit);

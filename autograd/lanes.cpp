@@ -37,12 +37,13 @@ Tensor LaneStore::row(NodeId id, std::size_t lane, const Device& device) {
   return b.values.slice(at, at + 1).reshape(tape_.node(id).shape);
 }
 
-TableSlot LaneStore::table(NodeId id, std::size_t lane, const Tensor& rows, bool first) {
+TableSlot LaneStore::table(NodeId id, std::size_t lane, const Tensor& rows, const Tensor& rows_there,
+                           bool first) {
   const Node& n = tape_.node(id);
   if (readers_[static_cast<std::size_t>(id)] > 1) {  // each may read other rows
-    Tensor whole = row(id, lane, rows.device());
+    Tensor whole = row(id, lane, n.device);
     if (first) whole.fill(0);
-    return {std::move(whole), rows};
+    return {std::move(whole), rows_there};
   }
   std::unique_ptr<Block>& made = blocks_[static_cast<std::size_t>(id)];
   if (made == nullptr) {
@@ -57,10 +58,10 @@ TableSlot LaneStore::table(NodeId id, std::size_t lane, const Tensor& rows, bool
       at.push_back(static_cast<std::int32_t>(std::lower_bound(made->rows.begin(), made->rows.end(), r) -
                                              made->rows.begin()));
     }
-    made->places = Tensor::from(std::span<const std::int32_t>(at), {rows.numel()});
+    made->places = Tensor::from(std::span<const std::int32_t>(at), {rows.numel()}).to(n.device);
   }
   const auto count = static_cast<std::int64_t>(made->rows.size());
-  Block& b = block(id, count * n.shape.cols(), rows.device());
+  Block& b = block(id, count * n.shape.cols(), n.device);
   b.reached[lane] = 1;
   const auto at = static_cast<std::int64_t>(lane);
   Tensor own = b.values.slice(at, at + 1).reshape({count, n.shape.cols()});
@@ -75,16 +76,17 @@ void LaneStore::fold(NodeId id, const std::function<void(const LaneGradients& gr
     const auto at = static_cast<std::int64_t>(lane);
     if (b->reached[lane] == 0) b->values.slice(at, at + 1).fill(0);
   }
-  visit({*tape_.node(id).parameter, b->values, b->reached, b->rows});
+  visit({*tape_.node(id).parameter, b->values.to(kCpu), b->reached, b->rows});
 }
 
 Tensor LaneGradients::weights() const {
-  if (rows.empty()) return parameter.value.reshape({parameter.value.numel()});
-  const std::int64_t cols = parameter.value.shape().cols();
+  const Tensor value = parameter.value.to(kCpu);
+  if (rows.empty()) return value.reshape({value.numel()});
+  const std::int64_t cols = value.shape().cols();
   Tensor read = Tensor::empty({static_cast<std::int64_t>(rows.size()) * cols}, parameter.value.dtype());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto at = static_cast<std::int64_t>(i) * cols;
-    read.slice(at, at + cols).copy_from(parameter.value.slice(rows[i], rows[i] + 1).reshape({cols}));
+    read.slice(at, at + cols).copy_from(value.slice(rows[i], rows[i] + 1).reshape({cols}));
   }
   return read;
 }

@@ -21,13 +21,13 @@ struct Lane {
 // One parameter's gradients, of every lane.
 struct LaneGradients {
   Parameter& parameter;
-  Tensor values;                          // [lanes, elements], zero for lanes that did not reach it
+  Tensor values;  // [lanes, elements] on the CPU, zero for lanes that did not reach it
   std::span<const std::uint8_t> reached;  // (lanes)
   // Of a table that one record reads by rows: the rows that `values` is of, ascending; all others are zero in
   // every lane. Empty: values is of the whole parameter.
   std::span<const std::int32_t> rows;
 
-  // The parameter's value at the elements that `values` has: itself, or its `rows`.
+  // The parameter's value at the elements that `values` has, on the CPU: itself, or its `rows`.
   Tensor weights() const;
 };
 

@@ -5,8 +5,8 @@
 #include <memory>
 #include <span>
 
-#include "tensor/allocator.h"
 #include "tensor/kernels.h"
+#include "tensor/tensor.h"
 
 namespace costeff {
 
@@ -24,13 +24,20 @@ class Layout {
   std::int64_t offset(std::int64_t s) const { return offsets_[static_cast<std::size_t>(s)]; }
   std::int64_t length(std::int64_t s) const { return lengths_[static_cast<std::size_t>(s)]; }
   std::span<const std::int32_t> offsets() const { return offsets_; }
-  Sequences view() const;  // valid as long as this
+  // For kernels of a device; valid as long as this. What a device other than the CPU reads is copied there,
+  // in one transfer, when it is first asked for.
+  Sequences view(Device device = kCpu) const;
+  // i32 [sequences], on the device: the row where each sequence begins.
+  Tensor first_rows(Device device) const;
 
  private:
+  const std::byte* on_device(Device device) const;
+
   CachedVector<std::int32_t> offsets_;
   CachedVector<std::int32_t> lengths_;
   CachedVector<std::int64_t> pairs_;
   std::int64_t longest_ = 0;
+  mutable Tensor copy_;  // on the device that asked last: pairs, then offsets, then lengths
 };
 
 using LayoutPtr = std::shared_ptr<const Layout>;

@@ -48,12 +48,22 @@ inline bool wants_gradient(std::initializer_list<const Variable*> inputs) {
   return false;
 }
 
+// Throws Error unless both are on one device.
+inline void require_one_device(const Op& op, const Tensor& x, const Tensor& y) {
+  if (x.device() == y.device()) return;
+  fail("op {}: {} is on {} and {} on {}; Tensor::to brings them together", op.name, describe(x),
+       to_string(x.device()), describe(y), to_string(y.device()));
+}
+
+// Throws Error unless the inputs fit and are all on one device.
 inline void require(bool fits, const Op& op, std::string_view what,
                     std::initializer_list<const Variable*> inputs) {
-  if (fits) return;
-  std::string shapes;
-  for (const Variable* input : inputs) shapes += (shapes.empty() ? "" : ", ") + describe(input->value());
-  fail("op {}: {}; inputs: {}", op.name, what, shapes);
+  if (!fits) {
+    std::string shapes;
+    for (const Variable* input : inputs) shapes += (shapes.empty() ? "" : ", ") + describe(input->value());
+    fail("op {}: {}; inputs: {}", op.name, what, shapes);
+  }
+  for (const Variable* input : inputs) require_one_device(op, (*inputs.begin())->value(), input->value());
 }
 
 inline void require_probability(const Dropout& dropout, const Op& op,

@@ -2,8 +2,10 @@
 // constants alone it just computes. Forward and backward of each stand together, with the formula, in
 // ops_<family>.cpp.
 //
-// Dtypes are f32 or f64, the same for all inputs of an operation; index tensors are i32. A shape that does
-// not fit throws Error naming the operation and the shapes. [..., n] means any leading dimensions.
+// Dtypes are f32 or f64, the same for all inputs of an operation, and so is their device. Index and label
+// tensors are i32 and on the CPU: they are checked there, and the operation copies them to its device. A
+// shape or a device that does not fit throws Error naming the operation and the inputs. [..., n] means any
+// leading dimensions.
 #pragma once
 
 #include <optional>

@@ -4,12 +4,13 @@
 namespace costeff {
 namespace {
 
-// d = s * dy into the slot of an input.
+// d = s * dy into the slot of an input. (Of a reshape one of the two may be a scalar, which is on the host.)
 void pass_scaled(Backward& b, std::size_t input, double s) {
   const Slot slot = b.slot(input);
   if (!slot) return;
-  compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.scale(b.dy().numel(), static_cast<T>(s), b.dy().data<T>(), slot.beta<T>(), slot.data<T>());
+  const Tensor dy = b.dy().to(slot.tensor.device());
+  compute(dy, [&]<class T>(const Kernels<T>& k) {
+    k.scale(dy.numel(), static_cast<T>(s), dy.data<T>(), slot.beta<T>(), slot.data<T>());
   });
 }
 
@@ -25,8 +26,9 @@ void multiply_backward(const Record& r, Backward& b) {
   for (std::size_t i = 0; i < 2; ++i) {
     const Slot slot = b.slot(i);
     if (!slot) continue;
+    const Tensor other = r.saved(1 - i).to(b.dy().device());
     compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-      k.multiply(b.dy().numel(), b.dy().data<T>(), r.saved(1 - i).data<T>(), slot.beta<T>(), slot.data<T>());
+      k.multiply(b.dy().numel(), b.dy().data<T>(), other.data<T>(), slot.beta<T>(), slot.data<T>());
     });
   }
 }
@@ -49,7 +51,7 @@ void spread_backward(const Record& r, Backward& b) {
   const Slot slot = b.slot(0);
   if (!slot) return;
   const Tensor spread =
-      Tensor::full(slot.tensor.shape(), b.dy().item() * r.attribute(0), b.dy().dtype(), b.dy().device());
+      Tensor::full(slot.tensor.shape(), b.dy().item() * r.attribute(0), b.dy().dtype(), slot.tensor.device());
   compute(spread, [&]<class T>(const Kernels<T>& k) {
     k.scale(spread.numel(), T(1), spread.data<T>(), slot.beta<T>(), slot.data<T>());
   });

@@ -13,7 +13,7 @@ void attention_backward(const Record& r, Backward& b) {
   const Tensor& qkv = r.saved(0);
   const auto heads = static_cast<std::int64_t>(r.attribute(0));
   const std::int64_t head_dim = qkv.shape()[1] / (3 * heads);
-  const Sequences sequences = r.details.layout->view();
+  const Sequences sequences = r.details.layout->view(qkv.device());
   compute(qkv, [&]<class T>(const Kernels<T>& k) {
     const Tensor workspace = empty_like(qkv, {k.attention_workspace(sequences.longest, head_dim)});
     k.attention_backward(sequences, heads, head_dim, qkv.data<T>(), r.saved(1).data<T>(), r.details.dropout,
@@ -35,9 +35,10 @@ Variable attention(const Variable& qkv, std::int64_t heads, const Dropout& dropo
   const bool keep = wants_gradient(qkv);
   Tensor y = empty_like(qkv.value(), {layout->tokens(), width});
   const Tensor probabilities = keep ? empty_like(qkv.value(), {heads * layout->pairs()}) : Tensor();
+  const Sequences sequences = layout->view(y.device());
   compute(y, [&]<class T>(const Kernels<T>& k) {
-    const Tensor workspace = empty_like(y, {k.attention_workspace(layout->view().longest, head_dim)});
-    k.attention(layout->view(), heads, head_dim, qkv.value().data<T>(), dropout, y.data<T>(),
+    const Tensor workspace = empty_like(y, {k.attention_workspace(sequences.longest, head_dim)});
+    k.attention(sequences, heads, head_dim, qkv.value().data<T>(), dropout, y.data<T>(),
                 keep ? probabilities.data<T>() : nullptr, workspace.data<T>());
   });
   Details details{.attributes = {{"heads", static_cast<double>(heads)}, {"p", dropout.p}},

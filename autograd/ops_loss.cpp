@@ -78,16 +78,17 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels) {
   const Shape& shape = logits.shape();
   require(shape.rank() == 2 && shape[0] > 0 && labels.dtype() == DType::i32 && labels.numel() == shape[0],
           kCrossEntropy, "logits must be [rows, classes] with a label for each row", {&logits});
-  const Tensor target = Tensor::zeros(shape, logits.dtype(), logits.value().device());
-  compute(target, [&]<class T>(const Kernels<T>& /*k*/) {
+  const Tensor target = Tensor::zeros(shape, logits.dtype());
+  dispatch(logits.dtype(), [&](auto element) {
+    using T = decltype(element);
     for (std::int64_t row = 0; row < shape[0]; ++row) {
-      const std::int32_t label = labels.data<std::int32_t>()[row];
+      const std::int32_t label = labels.host<std::int32_t>()[row];
       if (label < 0 || label >= shape[1])
         fail("op {}: label {} with {} classes", kCrossEntropy.name, label, shape[1]);
-      target.data<T>()[row * shape[1] + label] = T(1);
+      target.host<T>()[row * shape[1] + label] = T(1);
     }
   });
-  return against_target(kCrossEntropy, logits, target, 1);
+  return against_target(kCrossEntropy, logits, target.to(logits.value().device()), 1);
 }
 
 Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, double temperature) {
@@ -95,6 +96,7 @@ Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, doubl
               logits.dtype() == teacher.dtype(),
           kSoftCrossEntropy, "logits and teacher must be [rows, classes]", {&logits});
   require(temperature > 0, kSoftCrossEntropy, "the temperature must be positive", {&logits});
+  require_one_device(kSoftCrossEntropy, logits.value(), teacher);
   const Tensor target = empty_like(teacher);
   compute(target, [&]<class T>(const Kernels<T>& k) {
     k.scale(teacher.numel(), static_cast<T>(1 / temperature), teacher.data<T>(), T(0), target.data<T>());
@@ -113,6 +115,7 @@ Variable weighted_squared_error(const Variable& a, const Variable& b, const Tens
   require(a.shape() == b.shape() && a.shape().rank() == 2 && a.dtype() == b.dtype() &&
               a.value().numel() > 0 && weights.dtype() == a.dtype() && weights.shape() == Shape{a.shape()[0]},
           kWeightedSquaredError, "a and b must be [rows, n] with a weight for each row", {&a, &b});
+  require_one_device(kWeightedSquaredError, a.value(), weights);
   return squared_error(kWeightedSquaredError, a, b, weights, 1);
 }
 

@@ -14,12 +14,11 @@ void require_indices(const Op& op, const Tensor& index, std::int64_t rows) {
 
 // dtable[ids[i]] += dy[i]: only the rows that were read get a gradient
 void embedding_backward(const Record& r, Backward& b) {
-  const Tensor& ids = r.saved(0);
-  const TableSlot table = b.row_slot(0, ids);
+  const TableSlot table = b.row_slot(0, r.details.saved[r.details.saved.size() - 1].value, r.saved(0));
   if (!table) return;
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.scatter_add_rows(ids.numel(), b.dy().shape().cols(), b.dy().data<T>(), table.rows.data<std::int32_t>(),
-                       table.tensor.data<T>());
+    k.scatter_add_rows(table.rows.numel(), b.dy().shape().cols(), b.dy().data<T>(),
+                       table.rows.data<std::int32_t>(), table.tensor.data<T>());
   });
 }
 const Op kEmbedding("embedding", "y[i] = table[ids[i]]", embedding_backward);
@@ -72,37 +71,49 @@ void sequence_mean_backward(const Record& r, Backward& b) {
   const Slot dx = b.slot(0);
   if (!dx) return;
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.sequence_mean_backward(r.details.layout->view(), b.dy().shape().cols(), b.dy().data<T>(), dx.beta<T>(),
-                             dx.data<T>());
+    k.sequence_mean_backward(r.details.layout->view(b.dy().device()), b.dy().shape().cols(), b.dy().data<T>(),
+                             dx.beta<T>(), dx.data<T>());
   });
 }
 const Op kSequenceMean("sequence_mean", "y[s] = mean over the real rows of sequence s of x",
                        sequence_mean_backward);
 
-Variable gather(const Op& op, const Variable& x, const Tensor& index) {
-  require(x.shape().rank() == 2 && index.dtype() == DType::i32 && index.shape().rank() == 1, op,
-          "x must be [rows, n] and the index i32 [k]", {&x});
-  require_indices(op, index, x.shape()[0]);
+// The rows of x that an index on its device names.
+Tensor rows_of(const Variable& x, const Tensor& index) {
   Tensor y = empty_like(x.value(), {index.numel(), x.shape()[1]});
   compute(y, [&]<class T>(const Kernels<T>& k) {
     k.gather_rows(index.numel(), x.shape()[1], x.value().data<T>(), index.data<std::int32_t>(), y.data<T>());
   });
-  return record(op, {&x}, std::move(y), {.saved = {{"index", index}}});
+  return y;
+}
+
+void require_gather(const Op& op, const Variable& x, const Tensor& index) {
+  require(x.shape().rank() == 2 && index.dtype() == DType::i32 && index.shape().rank() == 1, op,
+          "x must be [rows, n] and the index i32 [k]", {&x});
+  require_indices(op, index, x.shape()[0]);
 }
 
 }  // namespace
 
 Variable embedding(const Variable& table, const Tensor& ids) {
-  return gather(kEmbedding, table, ids);
+  require_gather(kEmbedding, table, ids);
+  const Tensor index = ids.to(table.value().device());
+  Details details{.saved = {{"index", index}}};
+  if (ids.device() != index.device()) details.saved.push_back({"ids", ids});  // the host keeps book of rows
+  return record(kEmbedding, {&table}, rows_of(table, index), std::move(details));
 }
 
 Variable gather_rows(const Variable& x, const Tensor& index) {
-  return gather(kGatherRows, x, index);
+  require_gather(kGatherRows, x, index);
+  const Tensor there = index.to(x.value().device());
+  return record(kGatherRows, {&x}, rows_of(x, there), {.saved = {{"index", there}}});
 }
 
 Variable first_rows(const Variable& x, const LayoutPtr& layout) {
-  const auto offsets = layout->offsets();
-  return gather_rows(x, Tensor::from(offsets.first(offsets.size() - 1), {layout->sequences()}));
+  require(x.shape().rank() == 2 && x.shape()[0] == layout->tokens(), kGatherRows,
+          "x must have a row for each token", {&x});
+  const Tensor index = layout->first_rows(x.value().device());
+  return record(kGatherRows, {&x}, rows_of(x, index), {.saved = {{"index", index}}});
 }
 
 Variable add_embeddings(const Variable& x, const Variable& a, const Tensor& ia, const Variable& b,
@@ -114,11 +125,13 @@ Variable add_embeddings(const Variable& x, const Variable& a, const Tensor& ia, 
   require_indices(kAddEmbeddings, ia, a.shape()[0]);
   require_indices(kAddEmbeddings, ib, b.shape()[0]);
   Tensor y = empty_like(x.value());
+  const Tensor rows_a = ia.to(y.device()), rows_b = ib.to(y.device());
   compute(y, [&]<class T>(const Kernels<T>& k) {
     k.add_gathered_rows(x.shape()[0], x.shape()[1], x.value().data<T>(), a.value().data<T>(),
-                        ia.data<std::int32_t>(), b.value().data<T>(), ib.data<std::int32_t>(), y.data<T>());
+                        rows_a.data<std::int32_t>(), b.value().data<T>(), rows_b.data<std::int32_t>(),
+                        y.data<T>());
   });
-  return record(kAddEmbeddings, {&x, &a, &b}, std::move(y), {.saved = {{"ia", ia}, {"ib", ib}}});
+  return record(kAddEmbeddings, {&x, &a, &b}, std::move(y), {.saved = {{"ia", rows_a}, {"ib", rows_b}}});
 }
 
 Variable concat_rows(std::span<const Variable> parts) {
@@ -151,7 +164,7 @@ Variable sequence_mean(const Variable& x, const LayoutPtr& layout) {
           "x must have a row for each token", {&x});
   Tensor y = empty_like(x.value(), {layout->sequences(), x.shape()[1]});
   compute(y, [&]<class T>(const Kernels<T>& k) {
-    k.sequence_mean(layout->view(), x.shape()[1], x.value().data<T>(), y.data<T>());
+    k.sequence_mean(layout->view(y.device()), x.shape()[1], x.value().data<T>(), y.data<T>());
   });
   return record(kSequenceMean, {&x}, std::move(y), {.layout = layout});
 }

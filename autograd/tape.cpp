@@ -51,7 +51,8 @@ Tape::Tape() {
 
 Variable Tape::leaf(Tensor value, std::string_view name, bool requires_gradient) {
   const auto id = static_cast<NodeId>(nodes_.size());
-  nodes_.push_back({value.shape(), value.dtype(), requires_gradient, nullptr, intern(path_, name), -1});
+  nodes_.push_back(
+      {value.shape(), value.dtype(), requires_gradient, nullptr, intern(path_, name), -1, value.device()});
   if (check_finite) {
     values_.resize(nodes_.size());
     values_.back() = value;
@@ -85,8 +86,8 @@ Variable Tape::record(const Op& op, std::span<const Variable* const> inputs, Ten
         "none should pass",
         op.name, path(path_));
   }
-  nodes_.push_back(
-      {output.shape(), output.dtype(), wanted, nullptr, path_, static_cast<std::int32_t>(records_.size())});
+  nodes_.push_back({output.shape(), output.dtype(), wanted, nullptr, path_,
+                    static_cast<std::int32_t>(records_.size()), output.device()});
   records_.push_back(std::move(r));
   if (check_finite) {
     values_.resize(nodes_.size());
@@ -210,8 +211,9 @@ void Backward::begin(const Root& root) {
     fail("backward: the root at '{}' depends on nothing that wants a gradient",
          tape_.path(tape_.node(root.variable.node()).path));
   }
-  dy_ = root.cotangent.defined() ? root.cotangent
-                                 : Tensor::full(value.shape(), 1, value.dtype(), value.device());
+  const Device device = device_of(tape_.node(root.variable.node()));
+  dy_ = root.cotangent.defined() ? root.cotangent.to(device)
+                                 : Tensor::full(value.shape(), 1, value.dtype(), device);
   if (!(dy_.shape() == value.shape()) || dy_.dtype() != value.dtype()) {
     fail("backward: a cotangent {} for a root {}", describe(dy_), describe(value));
   }
@@ -268,11 +270,11 @@ Slot Backward::slot_of(NodeId id) {
   Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(id)];
   if (adjoint.defined()) return {adjoint, true};
   if (lanes_ != nullptr && n.parameter != nullptr) {
-    adjoint = lanes_->row(id, lane_, dy_.device());
+    adjoint = lanes_->row(id, lane_, n.device);
     return {adjoint, false};
   }
   if (p == nullptr) {
-    adjoint = Tensor::empty(n.shape, n.dtype, dy_.device());
+    adjoint = Tensor::empty(n.shape, n.dtype, device_of(n));
     return {adjoint, false};
   }
   adjoint = gradient_buffer(*p);
@@ -281,23 +283,26 @@ Slot Backward::slot_of(NodeId id) {
   return {adjoint, accumulate};
 }
 
-TableSlot Backward::row_slot(std::size_t input, const Tensor& rows) {
+TableSlot Backward::row_slot(std::size_t input, const Tensor& rows, const Tensor& rows_there) {
   if (!wants(input)) return {};
   const NodeId id = record_->inputs[input];
   const Node& n = tape_.node(id);
   Tensor& adjoint = gradients_.by_node_[static_cast<std::size_t>(id)];
   if (lanes_ != nullptr && n.parameter != nullptr) {
-    TableSlot slot = lanes_->table(id, lane_, rows, !adjoint.defined());
+    TableSlot slot = lanes_->table(id, lane_, rows, rows_there, !adjoint.defined());
     adjoint = slot.tensor;
     return slot;
   }
   Parameter* p = options_.into_parameters ? n.parameter : nullptr;
   if (!adjoint.defined()) {
     if (p == nullptr) {
-      adjoint = Tensor::zeros(n.shape, n.dtype, dy_.device());
+      adjoint = Tensor::zeros(n.shape, n.dtype, n.device);
     } else {
       adjoint = gradient_buffer(*p);
-      if (!p->has_gradient && p->by_rows) {
+      if (!p->has_gradient && p->by_rows && n.device != kCpu) {
+        adjoint.fill(0);  // one long clearing is faster there than many short ones
+        p->touched.clear();
+      } else if (!p->has_gradient && p->by_rows) {
         for (const std::int32_t row : p->touched.rows()) adjoint.slice(row, row + 1).fill(0);
         p->touched.clear();
       } else if (!p->has_gradient) {
@@ -306,8 +311,8 @@ TableSlot Backward::row_slot(std::size_t input, const Tensor& rows) {
       p->has_gradient = true;
     }
   }
-  if (p != nullptr && p->by_rows) p->touched.add(rows.data<std::int32_t>(), rows.numel());
-  return {adjoint, rows};
+  if (p != nullptr && p->by_rows) p->touched.add(rows.host<std::int32_t>(), rows.numel());
+  return {adjoint, rows_there};
 }
 
 void accumulate(const Tape& tape, const Gradients& gradients) {

@@ -113,6 +113,7 @@ struct Node {
   Parameter* parameter = nullptr;  // of a parameter's leaf
   PathId path = 0;
   std::int32_t producer = -1;  // index of its record; -1 for leaves
+  Device device;               // of its value
 };
 
 // The gradients of one backward pass.
@@ -131,7 +132,7 @@ class Gradients {
 
 struct Root {
   Variable variable;
-  Tensor cotangent;  // undefined: ones
+  Tensor cotangent;  // undefined: ones; on any device
 };
 
 struct BackwardOptions {
@@ -247,6 +248,10 @@ struct TableSlot {
 };
 
 // What a backward rule sees: the gradient of its output, and a slot for each input that wants a gradient.
+//
+// A gradient is on the device of its value, but for those of scalars (rank 0), which are on the CPU: from a
+// loss down its sums to its terms the pass is arithmetic with numbers that the host knows, and no rule waits
+// for a device to learn its factor.
 class Backward {
  public:
   const Tensor& dy() const { return dy_; }
@@ -254,7 +259,8 @@ class Backward {
   // The slot of an input; empty when it wants none. To be asked for once per call of the rule, and then
   // written to.
   Slot slot(std::size_t input);
-  TableSlot row_slot(std::size_t input, const Tensor& rows);
+  // Of a table that was read by `rows`, on the CPU; rows_there are the same on the table's device.
+  TableSlot row_slot(std::size_t input, const Tensor& rows, const Tensor& rows_there);
   // Whether gradient_rescale records act in this pass.
   bool rescale() const { return rescale_; }
 
@@ -266,6 +272,7 @@ class Backward {
   void begin(const Root& root);     // puts its cotangent in place
   void walk(const Record& record);  // runs the rule, where the record's output has a gradient
   Slot slot_of(NodeId node);
+  static Device device_of(const Node& node) { return node.shape.rank() == 0 ? kCpu : node.device; }
   Tape& tape_;
   Gradients& gradients_;
   const BackwardOptions& options_;

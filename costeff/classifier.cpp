@@ -12,7 +12,7 @@ namespace {
 
 Tensor logits_of(const Bert& model, const Batch& batch) {
   Forward forward;
-  return model.logits(forward, token_batch(batch)).value();
+  return model.logits(forward, token_batch(batch)).value().to(kCpu);
 }
 
 }  // namespace

@@ -140,6 +140,7 @@ std::unique_ptr<Teacher> load_teacher(const Settings& s, const Task& task, const
     fail("the teacher {} has {} layers of {} units, the student {} of {}", folder, stored.layers(),
          stored.hidden_size, config.layers(), config.hidden_size);
   }
+  teacher->to(student.model->device());
   return std::make_unique<Teacher>(std::move(teacher));
 }
 

@@ -113,7 +113,7 @@ EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double t
   for (std::int64_t k = 1; k <= layers; ++k) {
     remaining.advance(k);
     if (k < model.config().first_exit()) continue;
-    const Tensor logits = remaining.logits(k);
+    const Tensor logits = remaining.logits(k).to(kCpu);
     const std::span<const std::int32_t> here = remaining.sequences();
     staying.clear();
     for (std::size_t place = 0; place < here.size(); ++place) {

@@ -28,7 +28,8 @@ double log_sum_exp(std::span<const double> z) {
 }
 
 void append(const Tensor& logits, std::vector<double>& to) {
-  for (std::int64_t i = 0; i < logits.numel(); ++i) to.push_back(logits.at(i));
+  const Tensor host = logits.to(kCpu);
+  for (std::int64_t i = 0; i < host.numel(); ++i) to.push_back(host.at(i));
 }
 
 }  // namespace

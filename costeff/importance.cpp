@@ -58,15 +58,15 @@ void add_unit_sums(const Bert& model, UnitSum sum, double factor,
       const NamedTensor t = model.parameters().find(fmt::format("bert.encoder.layer.{}.{}", k, name));
       const Tensor whole = gradient_of(*t.parameter);
       if (!whole.defined()) return;
-      const Tensor g = whole.slice(t.begin, t.end), w = t.value();
+      const Tensor g = whole.slice(t.begin, t.end).to(kCpu), w = t.value().to(kCpu);
       const std::int64_t rows = w.shape()[0];
       dispatch(w.dtype(), [&](auto element) {
         using T = decltype(element);
         const bool absolute = sum == UnitSum::release;
         if (columns) {
-          add_columns(g.data<T>(), w.data<T>(), rows, width, absolute, factor, sums);
+          add_columns(g.host<T>(), w.host<T>(), rows, width, absolute, factor, sums);
         } else {
-          add_rows(g.data<T>(), w.data<T>(), rows, w.numel() / rows, width, absolute, factor, sums);
+          add_rows(g.host<T>(), w.host<T>(), rows, w.numel() / rows, width, absolute, factor, sums);
         }
       });
     };

@@ -23,19 +23,19 @@ Variable over_exits(const MultiExitOutputs& student, std::string_view loss, F&& 
 }
 
 // What a row of the batch counts in a feature loss: 1 / divisor(s) on the real rows of sequence s, 0 on
-// padding.
+// padding; of the dtype and on the device of `like`.
 template <class F>
-Tensor row_weights(const Layout& layout, DType dtype, F&& divisor) {
-  Tensor weights = Tensor::zeros({layout.tokens()}, dtype);
-  dispatch(dtype, [&](auto element) {
+Tensor row_weights(const Layout& layout, const Tensor& like, F&& divisor) {
+  const Tensor weights = Tensor::zeros({layout.tokens()}, like.dtype());
+  dispatch(like.dtype(), [&](auto element) {
     using T = decltype(element);
-    T* w = weights.data<T>();
+    T* w = weights.host<T>();
     for (std::int64_t s = 0; s < layout.sequences(); ++s) {
       const double share = 1 / divisor(s);
       for (std::int64_t t = 0; t < layout.length(s); ++t) w[layout.offset(s) + t] = static_cast<T>(share);
     }
   });
-  return weights;
+  return weights.to(like.device());
 }
 
 Variable weighted_features(const MultiExitOutputs& student, const TeacherOutputs& teacher,
@@ -76,7 +76,8 @@ Variable hard_loss(const MultiExitOutputs& student, const Batch& batch) {
   const auto rows = static_cast<std::int64_t>(batch.sequences());
   const Variable& any = student.logits.front();
   if (any.shape()[1] == 1) {
-    const Tensor scores = Tensor::from(std::span(batch.scores), {rows, 1}).to(any.dtype());
+    const Tensor scores =
+        Tensor::from(std::span(batch.scores), {rows, 1}).to(any.dtype()).to(any.value().device());
     return over_exits(student, "hard",
                       [&](std::int64_t, const Variable& z) { return mean_squared_error(z, scores); });
   }
@@ -97,7 +98,7 @@ Variable feature_loss(const MultiExitOutputs& student, const TeacherOutputs& tea
                       const LayoutPtr& layout) {
   const Variable& any = student.hidden.front();
   const auto per_sequence = static_cast<double>(any.shape()[1] * layout->sequences());
-  return weighted_features(student, teacher, row_weights(*layout, any.dtype(), [&](std::int64_t s) {
+  return weighted_features(student, teacher, row_weights(*layout, any.value(), [&](std::int64_t s) {
                              return per_sequence * static_cast<double>(layout->length(s));
                            }));
 }
@@ -109,7 +110,7 @@ Variable padded_feature_loss(const MultiExitOutputs& student, const TeacherOutpu
   for (std::int64_t s = 0; s < layout->sequences(); ++s) longest = std::max(longest, layout->length(s));
   const auto entries = static_cast<double>(any.shape()[1] * layout->sequences() * longest);
   return weighted_features(student, teacher,
-                           row_weights(*layout, any.dtype(), [&](std::int64_t) { return entries; }));
+                           row_weights(*layout, any.value(), [&](std::int64_t) { return entries; }));
 }
 
 Variable assistant_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,

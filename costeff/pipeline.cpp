@@ -38,7 +38,9 @@ void open_folder(const PipelineSettings& p, bool resume) {
     if (!fs::exists(config)) fail("there is no run at {} to go on with", p.out);
     return;
   }
-  RunFolder::create(p.out, {{"command", "run"}, {"settings", to_json(p)}, {"environment", environment()}});
+  RunFolder::create(p.out, {{"command", "run"},
+                            {"settings", to_json(p)},
+                            {"environment", environment(device_named(p.stages[0].device))}});
 }
 
 }  // namespace

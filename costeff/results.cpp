@@ -73,7 +73,9 @@ class Results {
  private:
   std::string folder(Stage stage) const { return kept_model(p_, stage); }
   Classifier load(const std::string& path) const {
-    return load_classifier(path, {.labels = class_names(task_)});
+    Classifier c = load_classifier(path, {.labels = class_names(task_)});
+    c.model->to(device_named(p_[Stage::finetune].device));
+    return c;
   }
 
   Measured full_depth(const char* name, const std::string& path, const Bert& model) {

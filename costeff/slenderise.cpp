@@ -29,10 +29,10 @@ void copy_blocks(const Tensor& from, const Tensor& to, std::span<const std::int6
   dispatch(to.dtype(), [&](auto element) {
     using T = decltype(element);
     const std::int64_t cols = from.shape().cols();
-    T* out = to.data<T>();
+    T* out = to.host<T>();
     for (std::int64_t r = 0; r < from.shape()[0]; ++r) {
       for (const std::int64_t block : blocks)
-        out = std::copy_n(from.data<T>() + r * cols + block * width, width, out);
+        out = std::copy_n(from.host<T>() + r * cols + block * width, width, out);
     }
   });
 }
@@ -63,6 +63,11 @@ std::vector<std::int64_t> widths_of(const std::vector<std::vector<std::int64_t>>
   widths.reserve(kept.size());
   for (const auto& layer : kept) widths.push_back(static_cast<std::int64_t>(layer.size()));
   return widths;
+}
+
+std::unique_ptr<Bert> moved(std::unique_ptr<Bert> model, Device device) {
+  model->to(device);
+  return model;
 }
 
 // The best of all layers together, `per_layer` times as many as there are layers, at least `least` a layer.
@@ -125,6 +130,7 @@ Kept keep_globally(const ImportanceScores& scores, std::int64_t heads, std::int6
 }
 
 std::unique_ptr<Bert> prune(const Bert& model, const Kept& kept) {
+  if (model.device() != kCpu) return moved(prune(*model.copy(kCpu), kept), model.device());
   BertConfig config = model.config();
   check_kept(kept.heads, config.heads, "heads");
   check_kept(kept.neurons, config.ffn, "neurons");
@@ -153,6 +159,7 @@ std::unique_ptr<Bert> prune(const Bert& model, const Kept& kept) {
 }
 
 std::unique_ptr<Bert> factorise(const Bert& model, std::int64_t rank, std::span<const double> row_weights) {
+  if (model.device() != kCpu) return moved(factorise(*model.copy(kCpu), rank, row_weights), model.device());
   BertConfig config = model.config();
   const std::string e = "bert.embeddings.";
   Tensor words;

@@ -37,13 +37,13 @@ Kept keep_per_layer(const ImportanceScores& scores, std::int64_t heads, std::int
 // fewer). Scores are compared across layers after dividing by their layer's root mean square.
 Kept keep_globally(const ImportanceScores& scores, std::int64_t heads, std::int64_t ffn);
 
-// A copy of the model with the heads and neurons in `kept` alone, in their order; config.kept_* says which of
-// the unpruned model's they are. Throws Error when `kept` does not fit the model.
+// A copy of the model, on its device, with the heads and neurons in `kept` alone, in their order;
+// config.kept_* says which of the unpruned model's they are. Throws Error when `kept` does not fit the model.
 std::unique_ptr<Bert> prune(const Bert& model, const Kept& kept);
 
-// A copy with the word embedding as a product of rank `rank` (Eq. 1): the truncated SVD of the table, or of
-// the product it already is. `row_weights` [vocabulary], empty for all 1: how much each word piece's error
-// counts. Throws Error for a rank that does not fit.
+// A copy, on the model's device, with the word embedding as a product of rank `rank` (Eq. 1): the truncated
+// SVD of the table, or of the product it already is. `row_weights` [vocabulary], empty for all 1: how much
+// each word piece's error counts. Throws Error for a rank that does not fit.
 std::unique_ptr<Bert> factorise(const Bert& model, std::int64_t rank,
                                 std::span<const double> row_weights = {});
 

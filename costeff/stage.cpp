@@ -108,6 +108,7 @@ class Run {
 
   Stage stage_;
   Settings s_;
+  Device device_;
   const StageEvents& events_;
   Task task_;
   StageData data_;
@@ -138,6 +139,11 @@ Settings Run::effective(Stage stage, Settings s) {
   return decided(stage, std::move(s));
 }
 
+Classifier moved(Classifier classifier, Device device) {
+  classifier.model->to(device);
+  return classifier;
+}
+
 StageData data_of(const Settings& s, const Task& task, const StageEvents& events) {
   const std::string folder = resolve_model(s.model);
   return load_data(s, task, Tokenizer::from_folder(folder), BertConfig::read(folder + "/config.json"),
@@ -149,10 +155,11 @@ StageData data_of(const Settings& s, const Task& task, const StageEvents& events
 Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& events)
     : stage_(stage),
       s_(effective(stage, settings)),
+      device_(device_named(s_.device)),
       events_(events),
       task_(task_of(s_)),
       data_(data_of(s_, task_, events)),
-      student_(load_student(stage, s_, task_, data_.train, &report_)),
+      student_(moved(load_student(stage, s_, task_, data_.train, &report_), device_)),
       teacher_(stage == Stage::finetune ? nullptr : load_teacher(s_, task_, student_)),
       batcher_({.seed = s_.seed,
                 .batch_size = static_cast<std::size_t>(s_.batch),
@@ -238,7 +245,7 @@ Json Run::description() const {
   return {{"command", name_of(stage_)},
           {"settings", costeff::to_json(stage_, s_)},
           {"effective", effective},
-          {"environment", environment()}};
+          {"environment", environment(device_)}};
 }
 
 void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
@@ -249,12 +256,13 @@ void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
   if (state.contains("model")) {
     const nlohmann::json config(state.at("model"));
     student_.model = std::make_unique<Bert>(BertConfig::from_json(config, checkpoint.folder + "/state.json"));
+    student_.model->to(device_);
     set_dropout(*student_.model);
   }
   result_.best_step = state.at("best_step").get<std::int64_t>();
   if (result_.best_step > 0) result_.best = exits_from(state.at("best"));
   seconds_before_ = state.at("seconds").get<double>();
-  const Json now = environment();
+  const Json now = environment(device_);
   const Json begun = folder_.config().at("environment");
   for (const auto& [key, value] : now.items()) {
     if (begun.contains(key) && begun[key] == value) continue;
@@ -417,11 +425,13 @@ StageResult run_stage(Stage stage, const Settings& settings, bool resume, const 
   return Run(stage, settings, resume, events).go();
 }
 
-Json environment() {
+Json environment(Device device) {
   const CpuInfo info = cpu_info();
-  return {{"costeff", COSTEFF_VERSION}, {"processor", info.processor},       {"kernels", info.isa},
-          {"blas", info.blas},          {"blas_kernels", info.blas_kernels}, {"threads", threads()},
-          {"compiler", __VERSION__}};
+  Json json{{"costeff", COSTEFF_VERSION}, {"processor", info.processor},       {"kernels", info.isa},
+            {"blas", info.blas},          {"blas_kernels", info.blas_kernels}, {"threads", threads()},
+            {"compiler", __VERSION__}};
+  if (device != kCpu) json["device"] = to_string(device);
+  return json;
 }
 
 }  // namespace costeff

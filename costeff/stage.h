@@ -44,7 +44,8 @@ struct StageResult {
 // Error and UsageError as its parts do; what was saved stays.
 StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events);
 
-// What a run's config.json says of where it runs: versions, threads, processor, kernels.
-Json environment();
+// What a run's config.json says of where it runs: versions, threads, processor, kernels, and a device that is
+// not the CPU.
+Json environment(Device device);
 
 }  // namespace costeff

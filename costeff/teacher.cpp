@@ -4,8 +4,24 @@
 #include <numeric>
 
 #include "costeff/classifier.h"
+#include "tensor/backend.h"
 
 namespace costeff {
+namespace {
+
+// The rows of a table that an index on its device names.
+Tensor rows_of(const Tensor& table, const Tensor& index) {
+  Tensor rows = Tensor::empty({index.numel(), table.shape()[1]}, table.dtype(), table.device());
+  dispatch(table.dtype(), [&](auto element) {
+    using T = decltype(element);
+    kernels<T>(table.device())
+        .gather_rows(index.numel(), table.shape()[1], table.data<T>(), index.data<std::int32_t>(),
+                     rows.data<T>());
+  });
+  return rows;
+}
+
+}  // namespace
 
 bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
                        const std::function<bool()>& go_on) {
@@ -19,9 +35,9 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
     return false;
   all_ = {.first = c.first_exit()};
   for (std::int64_t i = 0; i < exits; ++i)
-    all_.logits.push_back(Tensor::empty({sequences, c.num_labels()}, dtype));
+    all_.logits.push_back(Tensor::empty({sequences, c.num_labels()}, dtype, model_->device()));
   for (std::int64_t i = 0; i < states; ++i)
-    all_.hidden.push_back(Tensor::empty({tokens, c.hidden_size}, dtype));
+    all_.hidden.push_back(Tensor::empty({tokens, c.hidden_size}, dtype, model_->device()));
 
   std::vector<std::int32_t> order(data.size());
   std::iota(order.begin(), order.end(), 0);
@@ -53,27 +69,20 @@ TeacherOutputs Teacher::operator()(const Batch& batch, const TokenBatch& tokens)
 
 TeacherOutputs Teacher::recall(const Batch& batch) const {
   TeacherOutputs out{.first = all_.first};
-  const auto sequences = static_cast<std::int64_t>(batch.sequences());
-  const auto rows = static_cast<std::int64_t>(batch.tokens());
-  for (const Tensor& logits : all_.logits) {
-    const Tensor& to = out.logits.emplace_back(Tensor::empty({sequences, logits.shape()[1]}, logits.dtype()));
-    for (std::int64_t s = 0; s < sequences; ++s) {
-      const std::int64_t from = batch.places[static_cast<std::size_t>(s)];
-      to.slice(s, s + 1).copy_from(logits.slice(from, from + 1));
-    }
+  const Device device = model_->device();
+  const Tensor sequences =
+      Tensor::from(std::span(batch.places), {static_cast<std::int64_t>(batch.sequences())}).to(device);
+  for (const Tensor& logits : all_.logits) out.logits.push_back(rows_of(logits, sequences));
+  if (all_.hidden.empty()) return out;
+  // Padding rows count nothing in a loss, but must be numbers: the first row's.
+  const Tensor rows = Tensor::zeros({static_cast<std::int64_t>(batch.tokens())}, DType::i32);
+  for (std::size_t s = 0; s < batch.sequences(); ++s) {
+    const std::size_t from = data_->offsets[static_cast<std::size_t>(batch.places[s])];
+    std::int32_t* own = rows.host<std::int32_t>() + batch.offsets[s];
+    std::iota(own, own + batch.lengths[s], static_cast<std::int32_t>(from));
   }
-  for (const Tensor& state : all_.hidden) {
-    // Padding rows count nothing in a loss, but must be numbers.
-    const bool padded = std::accumulate(batch.lengths.begin(), batch.lengths.end(), std::int64_t{0}) < rows;
-    const Shape shape{rows, state.shape()[1]};
-    const Tensor& to = out.hidden.emplace_back(padded ? Tensor::zeros(shape, state.dtype())
-                                                      : Tensor::empty(shape, state.dtype()));
-    for (std::size_t s = 0; s < batch.sequences(); ++s) {
-      const auto from = static_cast<std::int64_t>(data_->offsets[static_cast<std::size_t>(batch.places[s])]);
-      const std::int64_t at = batch.offsets[s], length = batch.lengths[s];
-      to.slice(at, at + length).copy_from(state.slice(from, from + length));
-    }
-  }
+  const Tensor there = rows.to(device);
+  for (const Tensor& state : all_.hidden) out.hidden.push_back(rows_of(state, there));
   return out;
 }
 

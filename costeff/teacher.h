@@ -16,9 +16,10 @@ class Teacher {
   const Bert& model() const { return *model_; }
 
   // A teacher says the same of a sentence in every epoch, as its dropout is off: says it once, for all of
-  // `data`, in batches of `batch` in the order of the data, and remembers it, if that takes at most `limit`
-  // bytes. Without `hidden` hidden states are neither remembered nor given. True if it is remembered; the
-  // bits differ from a batch's own in rounding alone. `go_on` is asked before each batch; a no ends it.
+  // `data`, in batches of `batch` in the order of the data, and remembers it, on the model's device, if that
+  // takes at most `limit` bytes. Without `hidden` hidden states are neither remembered nor given. True if it
+  // is remembered; the bits differ from a batch's own in rounding alone. `go_on` is asked before each batch;
+  // a no ends it.
   bool remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
                 const std::function<bool()>& go_on = {});
 

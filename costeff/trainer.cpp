@@ -47,9 +47,9 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
                     static_cast<std::uint32_t>(now));
     const Variable value = loss(forward, batch, tokens);
     const double share = static_cast<double>(batch.sequences()) / static_cast<double>(sequences);
-    report.loss += share * value.value().item();
     const Root root{value, Tensor::scalar(share, value.dtype())};
     tape_.backward(std::span(&root, 1), {.into_parameters = true});
+    report.loss += share * value.value().item();  // waits for the device, which has its work by now
     if (inspect) inspect(tape_, value);
     tape_.clear();
     report.tokens += std::accumulate(batch.lengths.begin(), batch.lengths.end(), std::int64_t{0});
@@ -71,12 +71,14 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
 void Trainer::save(const std::string& folder) {
   settle();
   std::vector<SafetensorsEntry> entries;
-  for (const Buffer& b : buffers(parameters_, optimizer_)) {
+  std::array<Buffer, 3> on_host = buffers(parameters_, optimizer_);
+  for (Buffer& b : on_host) {
+    b.tensor = b.tensor.to(kCpu);
     SafetensorsEntry entry{b.name, {b.tensor.numel()}, static_cast<const float*>(nullptr)};
     if (b.tensor.dtype() == DType::f64) {
-      entry.data = b.tensor.data<const double>();
+      entry.data = b.tensor.host<const double>();
     } else {
-      entry.data = b.tensor.data<const float>();
+      entry.data = b.tensor.host<const float>();
     }
     entries.push_back(std::move(entry));
   }
@@ -87,11 +89,14 @@ void Trainer::save(const std::string& folder) {
 void Trainer::restore(const std::string& folder, std::int64_t steps) {
   const SafetensorsFile file(folder + kStateFile);
   for (const Buffer& b : buffers(parameters_, optimizer_)) {
-    if (b.tensor.dtype() == DType::f64) {
-      file.read_f64(b.name, b.tensor.data<double>(), b.tensor.numel());
+    const bool here = b.tensor.device() == kCpu;
+    const Tensor host = here ? b.tensor : Tensor::empty(b.tensor.shape(), b.tensor.dtype());
+    if (host.dtype() == DType::f64) {
+      file.read_f64(b.name, host.host<double>(), host.numel());
     } else {
-      file.read_f32(b.name, b.tensor.data<float>(), b.tensor.numel());
+      file.read_f32(b.name, host.host<float>(), host.numel());
     }
+    if (!here) b.tensor.copy_from(host);
   }
   optimizer_.restore(steps);
 }

@@ -62,6 +62,13 @@ Bert::Exit Bert::make_exit(std::int64_t i) const {
           "exit." + std::to_string(i)};
 }
 
+std::unique_ptr<Bert> Bert::copy(Device device) const {
+  auto other = std::make_unique<Bert>(config_, store_->dtype());
+  other->to(device);
+  other->store_->values().copy_from(store_->values());
+  return other;
+}
+
 void Bert::initialise(std::uint64_t seed) {
   for (const NamedTensor& t : store_->named()) initialise(t, seed);
 }

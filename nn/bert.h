@@ -12,7 +12,7 @@
 
 namespace costeff {
 
-// What a BERT reads: i32 [tokens] each, and where the sequences lie.
+// What a BERT reads: i32 [tokens] each, on the CPU whatever the model's device, and where the sequences lie.
 struct TokenBatch {
   Tensor ids;
   Tensor token_types;
@@ -28,13 +28,17 @@ struct TokenBatch {
 // `classifier`; how the exits' losses and gradients are joined is costeff/multi_exit.h's matter.
 class Bert {
  public:
-  // Parameters are uninitialised: read a checkpoint (nn/checkpoint.h) or call initialise().
+  // Parameters are uninitialised, on the CPU: read a checkpoint (nn/checkpoint.h) or call initialise(), then
+  // move them.
   explicit Bert(BertConfig config, DType dtype = DType::f32);
 
   const BertConfig& config() const { return config_; }
   BertConfig& config() { return config_; }  // rates and label names may change, sizes may not
   ParameterStore& parameters() { return *store_; }
   const ParameterStore& parameters() const { return *store_; }
+  Device device() const { return store_->device(); }
+  void to(Device device) { store_->to(device); }
+  std::unique_ptr<Bert> copy(Device device) const;  // with values of its own
   // BERT's own initialisation: weights normal with config.initializer_range, biases 0, LayerNorm 1 and 0.
   void initialise(std::uint64_t seed);
   void initialise(const NamedTensor& parameter, std::uint64_t seed);  // one of them

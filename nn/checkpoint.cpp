@@ -70,9 +70,9 @@ void read_into(const SafetensorsFile& file, const std::string& stored, const Nam
   dispatch(value.dtype(), [&](auto element) {
     using T = decltype(element);
     if constexpr (std::is_same_v<T, float>) {
-      file.read_f32(stored, value.data<float>(), value.numel());
+      file.read_f32(stored, value.host<float>(), value.numel());
     } else {
-      file.read_f64(stored, value.data<double>(), value.numel());
+      file.read_f64(stored, value.host<double>(), value.numel());
     }
   });
 }
@@ -165,14 +165,17 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
 void save_bert(const std::string& folder, const Bert& model, const std::string& tokenizer_folder,
                SaveDType dtype) {
   std::vector<SafetensorsEntry> entries;
+  const Tensor values = model.parameters().values().to(kCpu);
   for (const NamedTensor& t : model.parameters().named()) {
-    const Tensor value = t.value();
+    const Shape shape = t.value().shape();
+    const std::int64_t begin = model.parameters().offset(*t.parameter) + t.begin * (shape.numel() / shape[0]);
+    const Tensor value = values.slice(begin, begin + shape.numel()).reshape(shape);
     SafetensorsEntry entry{t.name, {}, static_cast<const float*>(nullptr)};
     for (int i = 0; i < value.shape().rank(); ++i) entry.shape.push_back(value.shape()[i]);
     if (value.dtype() == DType::f64) {
-      entry.data = value.data<const double>();
+      entry.data = value.host<const double>();
     } else {
-      entry.data = value.data<const float>();
+      entry.data = value.host<const float>();
     }
     entries.push_back(std::move(entry));
   }

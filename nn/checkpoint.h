@@ -31,17 +31,17 @@ struct LoadOptions {
   std::uint64_t seed = 0;
 };
 
-// Reads a model. Names may have the `bert.` prefix or not, LayerNorm parameters may be called gamma and beta;
-// f16, bf16, f32 and f64 are converted. Throws Error, naming files and tensors, when one is missing,
-// unexpected or of a shape that the config does not give.
+// Reads a model, to the CPU. Names may have the `bert.` prefix or not, LayerNorm parameters may be called
+// gamma and beta; f16, bf16, f32 and f64 are converted. Throws Error, naming files and tensors, when one is
+// missing, unexpected or of a shape that the config does not give.
 std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& options,
                                 LoadReport* report = nullptr);
 
 // Whether `folder` holds a model (a config.json).
 bool is_model_folder(const std::string& folder);
 
-// Writes config.json and model.safetensors into an existing folder, and copies the tokenizer's files from
-// `tokenizer_folder`.
+// Writes config.json and model.safetensors of a model on any device into an existing folder, and copies the
+// tokenizer's files from `tokenizer_folder`.
 void save_bert(const std::string& folder, const Bert& model, const std::string& tokenizer_folder,
                SaveDType dtype = SaveDType::f32);
 

@@ -2,12 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "tensor/backend.h"
 #include "tensor/error.h"
 
 namespace costeff {
 namespace {
+
+// Rows as a kernel of the device reads them.
+Tensor on_device(const CachedVector<std::int32_t>& rows, Device device) {
+  return Tensor::from(std::span<const std::int32_t>(rows), {static_cast<std::int64_t>(rows.size())})
+      .to(device);
+}
 
 // Put-off steps are taken by all rows once there are this many of them, which bounds their list.
 constexpr std::size_t kMostWaiting = 4096;
@@ -79,10 +86,10 @@ void AdamW::step_table(Table& table, const math::AdamStep& step) {
   catch_up(table, rows);
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
+    const Tensor index = on_device(rows, m_.device());
     kernels<T>(m_.device())
-        .adamw_rows(static_cast<std::int64_t>(rows.size()), p.value.shape()[1], rows.data(), step,
-                    p.value.data<T>(), p.gradient.data<T>(), m_.data<T>() + table.offset,
-                    v_.data<T>() + table.offset);
+        .adamw_rows(index.numel(), p.value.shape()[1], index.data<std::int32_t>(), step, p.value.data<T>(),
+                    p.gradient.data<T>(), m_.data<T>() + table.offset, v_.data<T>() + table.offset);
   });
   table.waiting.push_back(step);
   for (const std::int32_t row : rows) {
@@ -94,20 +101,48 @@ void AdamW::step_table(Table& table, const math::AdamStep& step) {
 void AdamW::catch_up(Table& table, const CachedVector<std::int32_t>& rows) {
   if (table.waiting.empty()) return;
   const Parameter& p = *table.parameter;
+  const auto count = static_cast<std::int32_t>(table.waiting.size());
+  const auto waits = [&](std::int32_t row) { return table.behind[static_cast<std::size_t>(row)] < count; };
+  if (std::none_of(rows.begin(), rows.end(), waits)) return;
+  const math::AdamStep* steps = table.waiting.data();
+  std::int32_t* behind = table.behind.data();
+  if (m_.device() != kCpu) std::tie(steps, behind) = copy_book(table);
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
+    const Tensor index = on_device(rows, m_.device());
     kernels<T>(m_.device())
-        .adamw_catch_up(static_cast<std::int64_t>(rows.size()), p.value.shape()[1], rows.data(),
-                        table.waiting.data(), static_cast<std::int64_t>(table.waiting.size()),
-                        table.behind.data(), p.value.data<T>(), m_.data<T>() + table.offset,
-                        v_.data<T>() + table.offset);
+        .adamw_catch_up(index.numel(), p.value.shape()[1], index.data<std::int32_t>(), steps, count, behind,
+                        p.value.data<T>(), m_.data<T>() + table.offset, v_.data<T>() + table.offset);
   });
+  for (const std::int32_t row : rows) table.behind[static_cast<std::size_t>(row)] = count;
+}
+
+// The device's copies of a table's `waiting` and `behind`, brought up to date: of the former what is new.
+std::pair<const math::AdamStep*, std::int32_t*> AdamW::copy_book(Table& table) const {
+  static_assert(sizeof(math::AdamStep) % sizeof(double) == 0);
+  const Device device = m_.device();
+  const auto rows = static_cast<std::int64_t>(table.behind.size());
+  if (!table.behind_there.defined()) {
+    constexpr std::size_t kNumbers = sizeof(math::AdamStep) / sizeof(double);
+    table.behind_there = Tensor::empty({rows}, DType::i32, device);
+    table.waiting_there =
+        Tensor::empty({static_cast<std::int64_t>(kMostWaiting * kNumbers)}, DType::f64, device);
+  }
+  DeviceMemory& memory = device_memory(device);
+  auto* steps = static_cast<math::AdamStep*>(table.waiting_there.raw());
+  memory.copy_in(table.behind_there.raw(), table.behind.data(), table.behind_there.bytes());
+  if (table.steps_there < table.waiting.size()) {
+    memory.copy_in(steps + table.steps_there, table.waiting.data() + table.steps_there,
+                   (table.waiting.size() - table.steps_there) * sizeof(math::AdamStep));
+    table.steps_there = table.waiting.size();
+  }
+  return {steps, table.behind_there.data<std::int32_t>()};
 }
 
 void AdamW::catch_up(const Tensor& ids) {
   for (Table& table : tables_) {
     table.wanted.clear();
-    table.wanted.add(ids.data<std::int32_t>(), ids.numel());
+    table.wanted.add(ids.host<std::int32_t>(), ids.numel());
     catch_up(table, table.wanted.rows());
   }
 }
@@ -116,8 +151,13 @@ void AdamW::catch_up_all(Table& table) {
   table.wanted.clear();
   table.wanted.add_all();
   catch_up(table, table.wanted.rows());
+  forget_waiting(table);
+}
+
+void AdamW::forget_waiting(Table& table) {
   std::fill(table.behind.begin(), table.behind.end(), 0);
   table.waiting.clear();
+  table.steps_there = 0;
 }
 
 void AdamW::catch_up_all() {
@@ -126,30 +166,36 @@ void AdamW::catch_up_all() {
 
 void AdamW::restore(std::int64_t steps) {
   steps_ = steps;
-  for (Table& table : tables_) {
-    std::fill(table.behind.begin(), table.behind.end(), 0);
-    table.waiting.clear();
-  }
+  for (Table& table : tables_) forget_waiting(table);
 }
 
 double gradient_norm(const ParameterStore& store) {
-  double total = 0;
+  std::int64_t parts = 0;  // touched rows of tables, then runs
+  for (const Parameter* p : store.parameters()) {
+    if (p->by_rows && p->has_gradient) parts += static_cast<std::int64_t>(p->touched.rows().size());
+  }
+  for_each_run(store, [&](const ParameterRun&) { ++parts; });
+  const Tensor squares = Tensor::empty({parts}, DType::f64, store.device());
   dispatch(store.dtype(), [&](auto element) {
     using T = decltype(element);
-    const auto add = [&](const Parameter& p, const T* gradient, std::int64_t n) {
-      double squares = 0;
-      kernels<T>(p.value.device()).dot(n, gradient, gradient, &squares);
-      total += squares;
-    };
+    const Kernels<T>& k = kernels<T>(store.device());
+    double* next = squares.data<double>();
     for (const Parameter* p : store.parameters()) {
       if (!p->by_rows || !p->has_gradient) continue;
       const std::int64_t cols = p->value.shape()[1];
-      for (const std::int32_t row : p->touched.rows()) add(*p, p->gradient.data<T>() + row * cols, cols);
+      for (const std::int32_t row : p->touched.rows()) {
+        const T* gradient = p->gradient.data<T>() + row * cols;
+        k.dot(cols, gradient, gradient, next++);
+      }
     }
     for_each_run(store, [&](const ParameterRun& run) {
-      add(*run.first, run.first->gradient.data<T>(), run.end - run.begin);
+      const T* gradient = run.first->gradient.data<T>();
+      k.dot(run.end - run.begin, gradient, gradient, next++);
     });
   });
+  double total = 0;
+  const Tensor found = squares.to(kCpu);
+  for (const double s : found.span<double>()) total += s;
   return std::sqrt(total);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "nn/parameters.h"
@@ -29,12 +30,13 @@ struct AdamWOptions {
 // A row of a by-rows table that a batch does not touch has zero gradient, but its moments decay and its
 // weights move all the same. Those steps are put off and replayed, bit for bit, when the row is next read:
 // call catch_up with the ids of a batch before its forward pass, and catch_up_all before the parameters are
-// read as a whole (saved, evaluated).
+// read as a whole (saved, evaluated). The book of who waits for what is kept on the host; on another device a
+// copy goes to the kernels that replay.
 class AdamW {
  public:
   AdamW(ParameterStore& store, const AdamWOptions& options);
 
-  void catch_up(const Tensor& ids);  // i32 [tokens], repeats allowed
+  void catch_up(const Tensor& ids);  // i32 [tokens] on the CPU, repeats allowed
   void catch_up_all();
   // One update with the parameters' gradients times `gradient_scale`; parameters without a gradient stay as
   // they are.
@@ -55,11 +57,17 @@ class AdamW {
     CachedVector<std::int32_t> behind;     // [rows] how many of `waiting` the row has taken
     CachedVector<math::AdamStep> waiting;  // steps that some row may not have taken yet
     RowSet wanted;
+    // On a device other than the CPU, copies: of `behind`, and of the first `steps_there` of `waiting`.
+    Tensor behind_there;
+    Tensor waiting_there;
+    std::size_t steps_there = 0;
   };
 
   math::AdamStep scalars(double learning_rate, double gradient_scale, bool decays) const;
   void catch_up(Table& table, const CachedVector<std::int32_t>& rows);
+  std::pair<const math::AdamStep*, std::int32_t*> copy_book(Table& table) const;
   void catch_up_all(Table& table);
+  static void forget_waiting(Table& table);
   void step_table(Table& table, const math::AdamStep& step);
 
   ParameterStore& store_;
@@ -70,7 +78,7 @@ class AdamW {
   std::int64_t steps_ = 0;
 };
 
-// The square root of the sum of all gradients' squares, in f64.
+// The square root of the sum of all gradients' squares, in f64. Waits for the device, once.
 double gradient_norm(const ParameterStore& store);
 
 // min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_; 1 without a limit (max_norm <= 0).

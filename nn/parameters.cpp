@@ -54,7 +54,12 @@ void ParameterStore::allocate() {
   std::int64_t total = 0;
   for (const Shape& s : shapes_) total += s.numel();
   values_ = Tensor::empty({total}, dtype_, device_);
+  place_values();
+}
+
+void ParameterStore::place_values() {
   std::int64_t begin = 0;
+  order_.clear();
   for (int wanted = 0; wanted < 3; ++wanted) {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       Parameter& p = parameters_[i];
@@ -69,10 +74,23 @@ void ParameterStore::allocate() {
 void ParameterStore::allocate_gradients() {
   if (gradients_.defined()) return;
   gradients_ = Tensor::zeros(values_.shape(), dtype_, device_);
+  place_gradients();
+}
+
+void ParameterStore::place_gradients() {
   for (Parameter* p : order_) {
     const std::int64_t begin = offset(*p);
     p->gradient = gradients_.slice(begin, begin + p->value.numel()).reshape(p->value.shape());
   }
+}
+
+void ParameterStore::to(Device device) {
+  device_ = device;
+  values_ = values_.to(device);
+  place_values();
+  if (!gradients_.defined()) return;
+  gradients_ = gradients_.to(device);
+  place_gradients();
 }
 
 std::int64_t ParameterStore::count() const {

@@ -44,9 +44,12 @@ class ParameterStore {
   Parameter& add_table(std::string name, const Shape& shape);
   void allocate();            // values, uninitialised, once
   void allocate_gradients();  // and gradients, when the model is to be trained
+  // Moves values, in one transfer, and gradients. Tensors that were handed out stay where they were.
+  void to(Device device);
 
   // ---- use
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   std::int64_t count() const;                                        // elements of all parameters
   std::span<Parameter* const> parameters() const { return order_; }  // in the order of the flat buffer
   std::vector<NamedTensor> named() const;         // by checkpoint name, in declaration order
@@ -59,6 +62,8 @@ class ParameterStore {
   void clear_gradients() const;
 
  private:
+  void place_values();
+  void place_gradients();
   Parameter& declare(std::string name, const Shape& shape, std::vector<Parameter::Part> parts);
 
   DType dtype_;

@@ -1,20 +1,19 @@
 #include "tensor/allocator.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstdlib>
+#include <map>
 #include <mutex>
+#include <new>
+#include <utility>
 
+#include "tensor/device_memory.h"
 #include "tensor/error.h"
 
 namespace costeff {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr int kClasses = 8 * 48;
 
 // Size classes: eight to each doubling, from 128 bytes. A class's blocks all have its upper bound as
@@ -32,10 +31,26 @@ SizeClass size_class(std::size_t bytes) {
   return {octave * 8 + static_cast<int>(steps) - 1, (std::size_t{1} << octave) + steps * step};
 }
 
-class CpuCache {
+// A cached block. It stands in host memory: on the CPU in the block itself, else where the Storage of the
+// block's last owner stood.
+struct FreeBlock {
+  FreeBlock* next;
+  void* data;
+  std::size_t bytes;
+};
+static_assert(sizeof(FreeBlock) <= sizeof(Storage));
+
+class Cache {
  public:
-  // `capacity` receives the block's true size; with `exact`, that is the bound of the class of `bytes`.
-  void* allocate(std::size_t bytes, std::size_t& capacity, bool exact) {
+  explicit Cache(Device device) : device_(device), memory_(device_memory(device)) {}
+
+  struct Taken {
+    void* data = nullptr;
+    std::size_t bytes = 0;       // its true size; with `exact`, the bound of the class of what was asked for
+    void* free_block = nullptr;  // where it stood in the cache; null for memory that is new
+  };
+
+  Taken take(std::size_t bytes, bool exact) {
     const SizeClass wanted = size_class(bytes);
     if (wanted.index >= kClasses) fail("cannot allocate {} bytes", bytes);
     const std::lock_guard lock(mutex_);
@@ -43,25 +58,24 @@ class CpuCache {
     // step.
     const int last = std::min(wanted.index + (exact ? 0 : 4), kClasses - 1);
     for (int i = wanted.index; i <= last; ++i) {
-      Block*& head = free_[static_cast<std::size_t>(i)];
+      FreeBlock*& head = free_[static_cast<std::size_t>(i)];
       if (head == nullptr) continue;
-      Block* block = head;
-      head = block->next;
-      capacity = block->bytes;
-      use(capacity);
-      return block;
+      const Taken taken{head->data, head->bytes, head};
+      head = head->next;
+      use(taken.bytes);
+      return taken;
     }
-    capacity = wanted.capacity;
-    void* data = request(capacity);
-    use(capacity);
-    return data;
+    void* data = request(wanted.capacity);
+    use(wanted.capacity);
+    return {data, wanted.capacity, nullptr};
   }
 
-  void free(void* data, std::size_t capacity) noexcept {
+  // `place` is host memory for a FreeBlock, which the cache owns from now on.
+  void give(void* place, void* data, std::size_t bytes) noexcept {
     const std::lock_guard lock(mutex_);
-    Block*& head = free_[static_cast<std::size_t>(size_class(capacity).index)];
-    head = new (data) Block{head, capacity};
-    stats_.in_use -= capacity;
+    FreeBlock*& head = free_[static_cast<std::size_t>(size_class(bytes).index)];
+    head = new (place) FreeBlock{head, data, bytes};
+    stats_.in_use -= bytes;
   }
 
   void empty() {
@@ -80,106 +94,105 @@ class CpuCache {
   }
 
  private:
-  struct Block {
-    Block* next;
-    std::size_t bytes;
-  };
-
   void use(std::size_t capacity) {
     stats_.in_use += capacity;
     if (stats_.in_use > stats_.peak) stats_.peak = stats_.in_use;
   }
 
   void* request(std::size_t capacity) {
-    const std::size_t alignment = capacity >= kHugePage ? kHugePage : kAlignment;
-    const std::size_t rounded = (capacity + alignment - 1) / alignment * alignment;
-    void* data = std::aligned_alloc(alignment, rounded);
+    void* data = memory_.allocate(capacity);
     if (data == nullptr) {
       drop_cached();
-      data = std::aligned_alloc(alignment, rounded);
+      data = memory_.allocate(capacity);
     }
     if (data == nullptr) {
-      fail("out of memory: {} bytes wanted, {} in use; a smaller --batch or --max-length needs less",
-           capacity, stats_.in_use);
+      fail("out of memory{}: {} bytes wanted, {} in use; a smaller --batch or --max-length needs less",
+           device_ == kCpu ? "" : fmt::format(" on {}", to_string(device_)), capacity, stats_.in_use);
     }
-    if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
     stats_.reserved += capacity;
     ++stats_.system_requests;
     return data;
   }
 
   void drop_cached() {
-    for (Block*& head : free_) {
+    for (FreeBlock*& head : free_) {
       while (head != nullptr) {
-        Block* block = head;
-        head = block->next;
-        stats_.reserved -= block->bytes;
-        std::free(block);
+        const FreeBlock block = *head;
+        if (block.data != head) free_cached(head, sizeof(Storage));
+        head = block.next;
+        stats_.reserved -= block.bytes;
+        memory_.release(block.data);
       }
     }
   }
 
+  Device device_;
+  DeviceMemory& memory_;
   std::mutex mutex_;
-  std::array<Block*, kClasses> free_{};
+  std::array<FreeBlock*, kClasses> free_{};
   AllocatorStats stats_;
 };
 
-// Never destroyed: tensors with static lifetime may outlive any order of destruction.
-CpuCache& cpu_cache() {
-  static auto* cache = new CpuCache;
+// Caches are never destroyed: tensors with static lifetime may outlive any order of destruction.
+Cache& cpu_cache() {
+  static auto* cache = new Cache(kCpu);
   return *cache;
 }
 
-void require_cpu(Device device) {
-  if (device.type != Device::Type::cpu) fail("{}: this build of costeff has no CUDA", to_string(device));
+Cache& cache_of(Device device) {
+  if (device == kCpu) return cpu_cache();
+  static auto* mutex = new std::mutex;
+  static auto* caches = new std::map<std::pair<Device::Type, int>, Cache>;
+  const std::lock_guard lock(*mutex);
+  return caches->try_emplace({device.type, device.index}, device).first->second;
 }
 
 }  // namespace
 
-std::string to_string(Device device) {
-  return device.type == Device::Type::cpu ? "cpu" : fmt::format("cuda:{}", device.index);
-}
-
 Storage* allocate_storage(Device device, std::size_t bytes) {
-  require_cpu(device);
-  auto* storage = new (allocate_cached(sizeof(Storage))) Storage;
-  storage->device = device;
+  void* place = allocate_cached(sizeof(Storage));
+  Cache::Taken taken;
   try {
-    storage->data = cpu_cache().allocate(bytes, storage->bytes, false);
+    taken = cache_of(device).take(bytes, false);
   } catch (...) {
-    free_cached(storage, sizeof(Storage));
+    free_cached(place, sizeof(Storage));
     throw;
   }
+  if (device != kCpu && taken.free_block != nullptr) free_cached(taken.free_block, sizeof(Storage));
+  auto* storage = new (place) Storage;
+  storage->device = device;
+  storage->data = taken.data;
+  storage->bytes = taken.bytes;
   return storage;
 }
 
 void release_storage(Storage* storage) noexcept {
-  cpu_cache().free(storage->data, storage->bytes);
+  const Device device = storage->device;
+  void* data = storage->data;
+  const std::size_t bytes = storage->bytes;
+  if (device != kCpu) return cache_of(device).give(storage, data, bytes);
+  cpu_cache().give(data, data, bytes);
   free_cached(storage, sizeof(Storage));
 }
 
 void* allocate_cached(std::size_t bytes) {
-  std::size_t capacity = 0;
-  return cpu_cache().allocate(bytes, capacity, true);
+  return cpu_cache().take(bytes, true).data;
 }
 
 void free_cached(void* data, std::size_t bytes) noexcept {
-  cpu_cache().free(data, size_class(bytes).capacity);
+  cpu_cache().give(data, data, size_class(bytes).capacity);
 }
 
 AllocatorStats allocator_stats(Device device) {
-  require_cpu(device);
-  return cpu_cache().stats();
+  return cache_of(device).stats();
 }
 
 void reset_allocator_peak(Device device) {
-  require_cpu(device);
-  cpu_cache().reset_peak();
+  cache_of(device).reset_peak();
 }
 
 void empty_allocator_cache(Device device) {
-  require_cpu(device);
-  cpu_cache().empty();
+  cache_of(device).empty();
 }
 
 }  // namespace costeff

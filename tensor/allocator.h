@@ -1,5 +1,8 @@
-// The caching allocator: memory that a tensor gives back is kept and handed to the next tensor of its size
-// class, so that a training step in steady state asks the system for nothing.
+// The caching allocator, one for each device: memory that a tensor gives back is kept and handed to the next
+// tensor of its size class, so that a training step in steady state asks the system for nothing.
+//
+// A block that is handed on may still be read by kernels that were asked for before: on a device whose work
+// happens in order (tensor/device_memory.h), what the next owner asks for comes after them.
 #pragma once
 
 #include <atomic>
@@ -11,7 +14,7 @@
 
 namespace costeff {
 
-// A reference-counted block of device memory, 64-byte aligned, uninitialised.
+// A reference-counted block of device memory, aligned as its DeviceMemory aligns, uninitialised.
 struct Storage {
   std::atomic<int> references{0};
   Device device;
@@ -22,17 +25,18 @@ struct Storage {
 struct AllocatorStats {
   std::size_t in_use = 0;             // bytes held by tensors
   std::size_t peak = 0;               // the most that was in use at once
-  std::size_t reserved = 0;           // bytes taken from the system, in use or cached
-  std::uint64_t system_requests = 0;  // how often the system was asked
+  std::size_t reserved = 0;           // bytes taken from the device, in use or cached
+  std::uint64_t system_requests = 0;  // how often the device was asked
 };
 
-// Throws Error when memory runs out or the device is not part of this build.
+// Throws Error when memory runs out, also after the cached blocks were given back, and when the device cannot
+// be used.
 Storage* allocate_storage(Device device, std::size_t bytes);
 void release_storage(Storage* storage) noexcept;  // back to the cache
 
 AllocatorStats allocator_stats(Device device);
 void reset_allocator_peak(Device device);
-void empty_allocator_cache(Device device);  // gives cached blocks back to the system
+void empty_allocator_cache(Device device);  // gives cached blocks back to the device
 
 // A standard allocator over the cache for the CPU, for the engine's own vectors.
 void* allocate_cached(std::size_t bytes);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor/device.h"
+#include "tensor/device_memory.h"
 #include "tensor/kernels.h"
 
 namespace costeff {
@@ -18,6 +18,15 @@ template <>
 const Kernels<float>& kernels<float>(Device device);
 template <>
 const Kernels<double>& kernels<double>(Device device);
+
+// The device that tests run the engine on where there is no GPU (tests/mock): what Device::Type::mock means
+// from now on. Nothing is taken over; all must live as long as tensors on it do.
+struct MockBackend {
+  DeviceMemory* memory = nullptr;
+  const Kernels<float>* f32 = nullptr;
+  const Kernels<double>* f64 = nullptr;
+};
+void install_mock(const MockBackend& backend);
 
 // Instruction sets the CPU kernels were compiled for, as in x86-64-v2 (SSE4.2), v3 (AVX2, FMA), v4 (AVX-512).
 enum class Isa : std::uint8_t { v2, v3, v4 };

@@ -104,14 +104,6 @@ Isa choose_isa() {
   fail("COSTEFF_ISA is \"{}\"; it can be v2, v3 or v4", wanted);
 }
 
-template <class T>
-const Kernels<T>& kernels_of(Device device) {
-  if (device.type != Device::Type::cpu)
-    fail("no kernels for {}: this build of costeff has no CUDA", to_string(device));
-  static const Kernels<T>& chosen = cpu_kernels<T>(best_isa());
-  return chosen;
-}
-
 }  // namespace
 
 std::string_view name_of(Isa isa) {
@@ -140,14 +132,5 @@ const Kernels<T>& cpu_kernels(Isa isa) {
 }
 template const Kernels<float>& cpu_kernels<float>(Isa isa);
 template const Kernels<double>& cpu_kernels<double>(Isa isa);
-
-template <>
-const Kernels<float>& kernels<float>(Device device) {
-  return kernels_of<float>(device);
-}
-template <>
-const Kernels<double>& kernels<double>(Device device) {
-  return kernels_of<double>(device);
-}
 
 }  // namespace costeff

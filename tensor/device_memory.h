@@ -12,11 +12,13 @@ namespace costeff {
 
 struct DeviceMemory {
   virtual ~DeviceMemory() = default;
-  virtual void* allocate(std::size_t bytes) = 0;  // nullptr when it has no more; aligned to 256 bytes
+  // Aligned to 256 bytes (on the CPU 64); nullptr when it has no more.
+  virtual void* allocate(std::size_t bytes) = 0;
   virtual void release(void* data) noexcept = 0;
   // Ordered after, and before, kernels of this device; `host` may change once it returned.
   virtual void copy_in(void* device, const void* host, std::size_t bytes) = 0;
-  virtual void copy_out(void* host, const void* device, std::size_t bytes) = 0;  // returns when they are there
+  virtual void copy_out(void* host, const void* device,
+                        std::size_t bytes) = 0;  // returns when they are there
   virtual void copy_within(void* to, const void* from, std::size_t bytes) = 0;
   virtual void zero(void* device, std::size_t bytes) = 0;
   virtual void synchronise() = 0;

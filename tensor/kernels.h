@@ -6,6 +6,11 @@
 // the output held: out = beta * out + result, and with beta = 0 the old content is not read (it may be
 // uninitialised). `beta` is 0 or 1 unless said otherwise. For a given number of threads the order of every
 // sum is fixed.
+//
+// An output overlaps no other argument, with these exceptions: it may be an input itself in scale, add,
+// multiply, tanh, dropout, softmax and log_softmax. Pointers within structures (Sequences) and `steps` are on
+// the device too. A device may compute later than a call returns, but in the order of the calls; only
+// `range`, whose result is the host's, waits.
 #pragma once
 
 #include <cstdint>
@@ -114,7 +119,7 @@ struct Kernels {
 
   // ---- reductions and losses; scalars are written to `out[1]`
   void (*sum)(std::int64_t n, const T* x, T* out);
-  void (*dot)(std::int64_t n, const T* x, const T* y, double* out);
+  void (*dot)(std::int64_t n, const T* x, const T* y, double* out);  // summed up in f64
   Range (*range)(std::int64_t n, const T* x);
   // -mean over rows of sum_c target[r, c] log_p[r, c]; where the target is 0, a log_p of -inf counts 0
   void (*cross_entropy)(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T* out);

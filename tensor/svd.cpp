@@ -60,7 +60,7 @@ void for_each_block(const Tensor& w, F&& f) {
   std::vector<double> block(static_cast<std::size_t>(std::min(rows, kBlockRows) * columns));
   for (std::int64_t begin = 0; begin < rows; begin += kBlockRows) {
     const std::int64_t count = std::min(kBlockRows, rows - begin);
-    const T* source = w.data<T>() + begin * columns;
+    const T* source = w.host<T>() + begin * columns;
     std::transform(source, source + count * columns, block.begin(),
                    [](T x) { return static_cast<double>(x); });
     f(begin, count, block.data());
@@ -135,13 +135,13 @@ TruncatedSvd compute(const Tensor& w, std::int64_t rank, std::span<const double>
 
   TruncatedSvd svd{Tensor::empty({rows, rank}, w.dtype()), Tensor::empty({columns, rank}, w.dtype()), {}};
   const auto narrow = [](double x) { return static_cast<T>(x); };
-  std::transform(right.begin(), right.end(), svd.right.data<T>(), narrow);
+  std::transform(right.begin(), right.end(), svd.right.host<T>(), narrow);
   // W V is right where U S would need a division by small singular values, and serves rows of weight 0.
   std::vector<double> left(static_cast<std::size_t>(std::min(rows, kBlockRows) * rank));
   for_each_block<T>(w, [&](std::int64_t begin, std::int64_t count, const double* block) {
     kernels<double>(kCpu).gemm(false, false, count, rank, columns, 1, block, columns, right.data(), rank, 0,
                                left.data(), rank);
-    std::transform(left.begin(), left.begin() + count * rank, svd.left.data<T>() + begin * rank, narrow);
+    std::transform(left.begin(), left.begin() + count * rank, svd.left.host<T>() + begin * rank, narrow);
   });
   for (std::int64_t r = 0; r < std::min(rows, columns); ++r) {
     const double eigenvalue = eigenvalues[static_cast<std::size_t>(columns - 1 - r)];
@@ -153,6 +153,7 @@ TruncatedSvd compute(const Tensor& w, std::int64_t rank, std::span<const double>
 }  // namespace
 
 TruncatedSvd truncated_svd(const Tensor& w, std::int64_t rank, std::span<const double> row_weights) {
+  if (w.device() != kCpu) return truncated_svd(w.to(kCpu), rank, row_weights);
   if (!w.defined() || w.shape().rank() != 2)
     fail("truncated_svd: {} is not a matrix; it must have two dimensions", describe(w));
   const std::int64_t most = std::min(w.shape()[0], w.shape()[1]);

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
+#include "tensor/backend.h"
 #include "tensor/error.h"
 
 namespace costeff {
@@ -110,6 +112,12 @@ void* Tensor::raw() const {
   return static_cast<std::byte*>(storage_->data) + offset_;
 }
 
+void Tensor::require_host() const {
+  if (device() != kCpu)
+    fail("tensor {} is on {}, where the host cannot read it; to(kCpu) copies it", describe(*this),
+         to_string(device()));
+}
+
 void Tensor::require_dtype(DType wanted) const {
   if (dtype_ != wanted) fail("tensor {} read as {}", describe(*this), name_of(wanted));
 }
@@ -135,7 +143,7 @@ Tensor Tensor::reshape(const Shape& shape) const {
 
 Tensor Tensor::clone() const {
   Tensor t = empty(shape_, dtype_, device());
-  std::memcpy(t.raw(), raw(), bytes());
+  device_memory(device()).copy_within(t.raw(), raw(), bytes());
   return t;
 }
 
@@ -146,28 +154,44 @@ Tensor Tensor::to(DType dtype) const {
   return t;
 }
 
+Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return *this;
+  Tensor t = empty(shape_, dtype_, device);
+  t.copy_from(*this);
+  return t;
+}
+
 void Tensor::copy_from(const Tensor& source) const {
   if (!(source.shape_ == shape_)) fail("cannot copy {} into {}", describe(source), describe(*this));
+  const Device here = device(), there = source.device();
+  if (source.dtype_ == dtype_) {
+    if (here == there) return device_memory(here).copy_within(raw(), source.raw(), bytes());
+    if (there == kCpu) return device_memory(here).copy_in(raw(), source.raw(), bytes());
+    if (here == kCpu) return device_memory(there).copy_out(raw(), source.raw(), bytes());
+  }
+  if (here != kCpu || there != kCpu) return copy_from(source.to(kCpu).to(dtype_));  // the host converts
   with_elements(dtype_, [&](auto to) {
     with_elements(source.dtype_, [&](auto from) {
       using To = decltype(to);
       using From = decltype(from);
-      if constexpr (std::is_same_v<To, From>) {
-        std::memmove(raw(), source.raw(), bytes());
-      } else {
-        std::transform(source.data<From>(), source.data<From>() + numel(), data<To>(), convert<To, From>);
-      }
+      std::transform(source.host<From>(), source.host<From>() + numel(), host<To>(), convert<To, From>);
     });
   });
 }
 
 void Tensor::fill(double value) const {
+  if (value == 0) return device_memory(device()).zero(raw(), bytes());
   with_elements(dtype_, [&](auto to) {
     using To = decltype(to);
-    if (value == 0) {
-      std::memset(raw(), 0, bytes());
+    const To element = convert<To>(value);
+    if (device() == kCpu) {
+      std::fill_n(host<To>(), numel(), element);
+    } else if constexpr (std::is_same_v<To, float> || std::is_same_v<To, double>) {
+      const Tensor one = empty({1}, dtype_, device());
+      device_memory(device()).copy_in(one.raw(), &element, sizeof element);
+      kernels<To>(device()).fill_rows(numel(), 1, one.data<To>(), data<To>());
     } else {
-      std::fill_n(data<To>(), numel(), convert<To>(value));
+      copy_from(full(shape_, value, dtype_));
     }
   });
 }
@@ -180,7 +204,15 @@ double Tensor::item() const {
 double Tensor::at(std::int64_t index) const {
   if (index < 0 || index >= numel()) fail("element {} of a tensor of shape {}", index, to_string(shape_));
   double value = 0;
-  with_elements(dtype_, [&](auto element) { value = convert<double>(data<decltype(element)>()[index]); });
+  with_elements(dtype_, [&](auto element) {
+    const auto* own = data<decltype(element)>() + index;
+    if (device() == kCpu) {
+      element = *own;
+    } else {
+      device_memory(device()).copy_out(&element, own, sizeof element);
+    }
+    value = convert<double>(element);
+  });
   return value;
 }
 

@@ -25,7 +25,7 @@ class Tensor {
   static Tensor empty(const Shape& shape, DType dtype, Device device = kCpu);  // uninitialised
   static Tensor zeros(const Shape& shape, DType dtype, Device device = kCpu);
   static Tensor full(const Shape& shape, double value, DType dtype, Device device = kCpu);
-  // Copies `values`; throws Error when their number is not the shape's.
+  // Copies `values` to the CPU; throws Error when their number is not the shape's.
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape);
   static Tensor scalar(double value, DType dtype);
@@ -37,31 +37,43 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return storage_ == nullptr ? kCpu : storage_->device; }
 
-  // The elements; throws Error when T is not the dtype. A const handle gives mutable elements.
+  // The elements where they are: what a kernel of the tensor's device is given. Throws Error when T is not
+  // the dtype. A const handle gives mutable elements.
   template <class T>
   T* data() const {
     require_dtype(dtype_of<std::remove_cv_t<T>>);
     return static_cast<T*>(raw());
   }
+  void* raw() const;
+  // The elements for the program itself to read and write: throws Error, also, for a tensor that is not on
+  // the CPU; to(kCpu) brings one there.
+  template <class T>
+  T* host() const {
+    require_host();
+    return data<T>();
+  }
   template <class T>
   std::span<T> span() const {
-    return {data<T>(), static_cast<std::size_t>(numel())};
+    return {host<T>(), static_cast<std::size_t>(numel())};
   }
-  void* raw() const;
 
   Tensor slice(std::int64_t begin, std::int64_t end) const;  // rows of the leading dimension, shared
   Tensor reshape(const Shape& shape) const;                  // the same elements, shared
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
 
   Tensor clone() const;
-  Tensor to(DType dtype) const;                // converted copy (itself when the dtype is already right)
-  void copy_from(const Tensor& source) const;  // same shape; converts the dtype
+  Tensor to(DType dtype) const;  // converted copy (itself when the dtype is already right)
+  Tensor to(
+      Device device) const;  // copy on another device, in one transfer (itself when it is there already)
+  void copy_from(const Tensor& source) const;  // same shape; converts the dtype, from any device
   void fill(double value) const;
+  // One element, of a tensor on any device; off the CPU each call waits for the device.
   double item() const;                  // the only element
-  double at(std::int64_t index) const;  // element of the flattened tensor; slow, for printing and tests
+  double at(std::int64_t index) const;  // of the flattened tensor; slow, for printing and tests
 
  private:
   void require_dtype(DType wanted) const;
+  void require_host() const;
 
   Storage* storage_ = nullptr;
   std::size_t offset_ = 0;  // bytes from the start of the storage

@@ -28,6 +28,7 @@ struct EvalSettings {
   std::int64_t batch = 32;
   std::int64_t pad_to = 0;
   std::int64_t max_length = kDefaultLength;
+  std::string device = "auto";
   std::int64_t threads = 0;
   double entropy = 0;
   bool all_exits = false;
@@ -59,6 +60,7 @@ Options eval_options(EvalSettings& s) {
   options.add("max-length", "N", &s.max_length, "tokens of a text; the rest is cut off",
               {.shown = "128, or the model's positions", .least = 1});
   options.add("pad-to", "N", &s.pad_to, "pad every sequence to N tokens; 0: no padding", {.least = 0});
+  add_device(options, &s.device);
   options.add("threads", "N", &s.threads, "0: all cores this process may use", {.least = 0});
   options.group("Output");
   options.flag("json", &s.json, "one JSON object");
@@ -143,9 +145,11 @@ int run_eval(const Invocation& invocation) {
   if (s.data.empty()) fail_usage("--data is missing");
   require_model(s.model);
   use_threads(s.threads);
+  const Device device = device_named(s.device);
 
   const std::string file = split_file(task, s.data, split);
   const Classifier classifier = load_classifier(s.model, {});
+  classifier.model->to(device);
   const Bert& model = *classifier.model;
   adopt_labels(task, model.config().labels);
   require_outputs(model.config().num_labels(), task);

@@ -25,6 +25,11 @@ void require_model(const std::string& path) {
   }
 }
 
+void add_device(Options& options, std::string* device) {
+  options.add("device", "D", device,
+              "what computes: cpu, cuda, cuda:N (the N-th GPU), or auto: a GPU where one can be used");
+}
+
 void use_threads(std::int64_t threads) {
   if (threads > INT_MAX) fail_usage("--threads {}: too many", threads);
   set_threads(threads > 0 ? static_cast<int>(threads) : available_cores());

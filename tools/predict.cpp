@@ -23,6 +23,7 @@ struct PredictSettings {
   std::string model = default_model();
   std::int64_t batch = 32;
   std::int64_t max_length = kDefaultLength;
+  std::string device = "auto";
   std::int64_t threads = 0;
   double entropy = 0;
 };
@@ -43,6 +44,7 @@ Options predict_options(PredictSettings& s) {
   options.group("Computing");
   options.add("batch", "N", &s.batch,
               "lines that are read before they are answered; 1 where a terminal is typed into", {.least = 1});
+  add_device(options, &s.device);
   options.add("threads", "N", &s.threads, "0: all cores this process may use", {.least = 0});
   return options;
 }
@@ -123,7 +125,9 @@ int run_predict(const Invocation& invocation) {
   const std::optional<double> threshold = asked_threshold(options, s.entropy);
   require_model(s.model);
   use_threads(s.threads);
+  const Device device = device_named(s.device);
   const Classifier classifier = load_classifier(s.model, {});
+  classifier.model->to(device);
   const std::size_t limit = length_limit(*classifier.model, s.max_length, options.given("max-length"));
   if (threshold) check_exits(classifier.model->config(), *threshold, "predict");
   const Answerer answerer(classifier, limit, threshold);

@@ -8,6 +8,7 @@
 #include "costeff/run_folder.h"
 #include "data/task.h"
 #include "tensor/error.h"
+#include "tools/model_options.h"
 #include "tools/nearest.h"
 
 namespace costeff {
@@ -73,6 +74,7 @@ void add_run_options(Options& options, Settings& s) {
               "steps between checkpoints; 0: with each evaluation");
   options.add("keep-checkpoints", "N", &s.keep_checkpoints, "how many checkpoints stay");
   options.add("save-dtype", "T", &s.save_dtype, "of the weights in best and last: f32 or f16");
+  add_device(options, &s.device);
   options.add("threads", "N", &s.threads, "0: all cores this process may use");
   options.add(
       "audit-every", "N", &s.audit_every,

@@ -54,7 +54,8 @@ void add_arithmetic(Cases& cases) {
       "of a value with itself");
   for (const Shape& shape : kShapes) {
     const Tensor weights = random_tensor({shape[0]}, 77);
-    cases.add("weighted_squared_error", [=](Inputs x) { return weighted_squared_error(x[0], x[1], weights); },
+    cases.add("weighted_squared_error",
+              [=](Inputs x) { return weighted_squared_error(x[0], x[1], weights.to(x[0].value().device())); },
               {shape, shape});
   }
   cases.add_unary("scale", [](Inputs x) { return scale(x[0], -1.7); });
@@ -137,7 +138,7 @@ void add_norm(Cases& cases) {
     };
     cases.add(op, one, {{5, 9}, {9}, {9}, {9}}, what + ", x is the residual");
     const auto unbiased = [=](Inputs x) {
-      const Variable none(Tensor::zeros({9}, DType::f64));
+      const Variable none(Tensor::zeros({9}, DType::f64, x[0].value().device()));
       return bias_dropout_residual_layer_norm(x[0], none, d, x[0], x[1], x[1], 1e-2);
     };
     cases.add(op, unbiased, {{5, 9}, {9}}, what + ", x is the residual, gamma is beta, the bias a constant");
@@ -187,7 +188,8 @@ void add_rows(Cases& cases) {
   cases.add(
       "concat_rows",
       [](Inputs x) {
-        const Variable parts[] = {x[0], x[1], x[0], Variable(random_tensor({2, 3}, 50)), x[1], x[1]};
+        const Variable parts[] = {
+            x[0], x[1], x[0], Variable(random_tensor({2, 3}, 50).to(x[0].value().device())), x[1], x[1]};
         return concat_rows(parts);
       },
       {{2, 3}, {1, 3}}, "parts named twice and a constant");
@@ -234,7 +236,8 @@ void add_losses(Cases& cases) {
     cases.add("cross_entropy", [=](Inputs x) { return cross_entropy(x[0], hard); }, {shape});
     for (const double t : {1.0, 2.5}) {
       cases.add(
-          "soft_cross_entropy", [=](Inputs x) { return soft_cross_entropy(x[0], soft, t); }, {shape},
+          "soft_cross_entropy",
+          [=](Inputs x) { return soft_cross_entropy(x[0], soft.to(x[0].value().device()), t); }, {shape},
           fmt::format("T {}", t));
     }
   }
@@ -242,7 +245,8 @@ void add_losses(Cases& cases) {
       "cross_entropy",
       [](Inputs x) {
         const Variable loss = cross_entropy(x[0], indices({0, 2}));
-        return add(scale(loss, 0.3), soft_cross_entropy(x[0], random_tensor({2, 3}, 71), 2));
+        return add(scale(loss, 0.3),
+                   soft_cross_entropy(x[0], random_tensor({2, 3}, 71).to(x[0].value().device()), 2));
       },
       {{2, 3}}, "two losses of one row of logits");
 }

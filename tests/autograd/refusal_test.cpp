@@ -191,7 +191,7 @@ TEST(Refusal, Sequences) {
       [&] {
         return first_rows(of({1, 3}), layout);
       },
-      "index 2");
+      "a row for each token");
 }
 
 TEST(Refusal, Losses) {

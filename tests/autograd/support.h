@@ -39,8 +39,8 @@ inline LayoutPtr layout_of(std::initializer_list<std::int32_t> offsets,
 }
 
 inline std::vector<double> values_of(const Tensor& t) {
-  const Tensor wide = t.to(DType::f64);
-  return {wide.data<double>(), wide.data<double>() + wide.numel()};
+  const Tensor wide = t.to(kCpu).to(DType::f64);
+  return {wide.host<double>(), wide.host<double>() + wide.numel()};
 }
 
 // The largest difference, against the largest entry of `expected`; infinite for NaN and unequal shapes.

@@ -145,11 +145,10 @@ TYPED_TEST(Backend, ResultsDoNotDependOnTheNumberOfThreads) {
 TEST(BackendChoice, RefusesWhatItHasNot) {
   EXPECT_THROW(set_threads(0), Error);
   try {
-    kernels<float>(Device{Device::Type::cuda, 0});
-    FAIL() << "there are no kernels for CUDA here";
+    kernels<float>(Device{Device::Type::cuda, 127});
+    FAIL() << "no machine has 128 GPUs";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("this build of costeff has no CUDA"), std::string::npos)
-        << error.what();
+    EXPECT_NE(std::string(error.what()).find("CUDA"), std::string::npos) << error.what();
   }
 }
 

@@ -1,0 +1,260 @@
+// The engine on a device that is not the CPU: the mock's kernels are the CPU's, so every number must be the
+// same bits, and whatever the host touches on the device kills the test.
+#include <filesystem>
+
+#include "costeff/distillation.h"
+#include "costeff/early_exit.h"
+#include "costeff/stage.h"
+#include "nn/checkpoint.h"
+#include "tensor/backend.h"
+#include "tests/costeff/support.h"
+#include "tests/mock/mock.h"
+
+namespace costeff {
+namespace {
+
+using namespace testing;
+using mock::kMock;
+
+void expect_same_bits(const Tensor& a, const Tensor& b, const std::string& what) {
+  ASSERT_EQ(a.shape(), b.shape()) << what;
+  const Tensor here = a.to(kCpu), there = b.to(kCpu);
+  EXPECT_EQ(std::memcmp(here.raw(), there.raw(), here.bytes()), 0) << what;
+}
+
+void expect_same_model(const Bert& a, const Bert& b) {
+  expect_same_bits(a.parameters().values(), b.parameters().values(), "weights");
+}
+
+BertConfig multi_exit_config() {
+  BertConfig config = small_config();
+  config.exits = ExitConfig{};
+  return config;
+}
+
+std::unique_ptr<Bert> model_on(Device device, std::uint64_t seed,
+                               const BertConfig& config = multi_exit_config()) {
+  auto model = std::make_unique<Bert>(config);
+  model->initialise(seed);
+  model->to(device);
+  return model;
+}
+
+// Distillation of predictions and features under equalisation, from a model or from what it said before.
+class Distilled {
+ public:
+  explicit Distilled(Device device, bool remembered = false)
+      : student(model_on(device, 1)),
+        teacher(model_on(device, 2)),
+        trainer(student->parameters(), {.learning_rate = 1e-2, .total = 50, .max_norm = 0.5}) {
+    if (remembered) {
+      EXPECT_TRUE(teacher.remember(data, true, 4, std::size_t{1} << 30));
+    }
+  }
+
+  StepReport step(std::size_t micro_batches = 1, std::optional<std::size_t> pad_to = std::nullopt) {
+    const auto at = static_cast<std::int32_t>(trainer.steps() * 3 % 9);
+    std::vector<Batch> batches;
+    for (std::size_t i = 0; i < micro_batches; ++i) {
+      const std::int32_t begin = at + static_cast<std::int32_t>(i) * 4;
+      batches.push_back(batch_of(data, begin, begin + 4, pad_to));
+    }
+    return trainer.step(batches, [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
+      const TeacherOutputs said = teacher(batch, tokens);
+      const MultiExitOutputs out = multi_exit(*student, forward, tokens, true);
+      return add(add(prediction_loss(out, said, 2), feature_loss(out, said, tokens.layout)),
+                 hard_loss(out, batch));
+    });
+  }
+
+  EncodedDataset data = random_dataset(30);
+  std::unique_ptr<Bert> student;
+  Teacher teacher;
+  Trainer trainer;
+};
+
+class OnDevice : public ::testing::Test {
+ protected:
+  OnDevice() { mock::install(); }
+};
+
+TEST_F(OnDevice, TrainingStepsGiveTheSameBits) {
+  for (const bool remembered : {false, true}) {
+    Distilled here(kCpu, remembered), there(kMock, remembered);
+    for (int i = 0; i < 6; ++i) {
+      const auto pad_to = i == 4 ? std::optional<std::size_t>(20) : std::nullopt;
+      const StepReport a = here.step(i == 2 ? 3 : 1, pad_to), b = there.step(i == 2 ? 3 : 1, pad_to);
+      EXPECT_EQ(a.loss, b.loss) << i;
+      EXPECT_EQ(a.gradient_norm, b.gradient_norm) << i;
+      EXPECT_LT(a.clip_scale, 1) << "clipping is part of what is compared";
+    }
+    here.trainer.settle();
+    there.trainer.settle();
+    expect_same_model(*here.student, *there.student);
+  }
+}
+
+TEST_F(OnDevice, AStepCopiesLittle) {
+  Distilled there(kMock);
+  for (int i = 0; i < 3; ++i) there.step();
+  const mock::Counts before = mock::counts();
+  there.step();
+  const mock::Counts after = mock::counts();
+  // In: ids, positions and types for teacher and student, where sequences lie, row weights of the feature
+  // loss, labels at three exits; rows that catch up, what they wait for (two), rows that are stepped.
+  EXPECT_EQ(after.copies_in - before.copies_in, 6U + 1 + 1 + 3 + 3 + 1);
+  // Out: the loss and the gradient's norm, for the log.
+  EXPECT_EQ(after.copies_out - before.copies_out, 2U);
+}
+
+TEST_F(OnDevice, ASteadyStepAsksTheDeviceForNothing) {
+  Distilled there(kMock);
+  for (int i = 0; i < 8; ++i) there.step();
+  const std::uint64_t asked = allocator_stats(kMock).system_requests;
+  for (int i = 0; i < 8; ++i) there.step();
+  EXPECT_EQ(allocator_stats(kMock).system_requests, asked);
+}
+
+TEST_F(OnDevice, ChecksForNumbersThatAreNotFinite) {
+  const auto model = model_on(kMock, 1);
+  model->parameters().find("bert.encoder.layer.1.output.dense.bias").value().fill(INFINITY);
+  const Batch batch = batch_of(random_dataset(6), 0, 6);
+  Trainer trainer(model->parameters(), {.learning_rate = 1e-2, .total = 10, .check_finite = true});
+  const std::string message = message_of<Error>([&] { trainer.step(std::span(&batch, 1), loss_of(*model)); });
+  EXPECT_THAT(message, ::testing::HasSubstr("'bert.encoder.layer.1.ffn'"));
+}
+
+TEST_F(OnDevice, ResumedFromAFileOnEither) {
+  const TemporaryFolder folder;
+  Distilled here(kCpu), there(kMock);
+  for (int i = 0; i < 3; ++i) there.step();
+  there.trainer.save(folder.path());
+  here.trainer.restore(folder.path(), 3);
+  Distilled again(kMock);
+  again.trainer.restore(folder.path(), 3);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(here.step().loss, again.step().loss);
+  here.trainer.settle();
+  again.trainer.settle();
+  expect_same_model(*here.student, *again.student);
+}
+
+TEST_F(OnDevice, SlenderisesTheSame) {
+  Settings s = default_settings(Stage::slenderise);
+  s.heads = 2;
+  s.ffn = 16;
+  s.rank = 6;
+  s.calibration = 12;
+  s.batch = 5;
+  s.importance = "paper";
+  s.embedding = "weighted";
+  const EncodedDataset data = random_dataset(30);
+  const auto slender_on = [&](Device device) {
+    const Teacher teacher(model_on(device, 2));
+    auto first = slenderise(s, 1, 2, {4, 40, 24}, *model_on(device, 1), teacher, data);
+    return slenderise(s, 2, 2, {4, 40, 24}, *first, teacher, data);
+  };
+  const auto here = slender_on(kCpu), there = slender_on(kMock);
+  EXPECT_EQ(there->device(), kMock);
+  EXPECT_EQ(here->config().kept_heads, there->config().kept_heads);
+  EXPECT_EQ(here->config().kept_neurons, there->config().kept_neurons);
+  expect_same_model(*here, *there);
+}
+
+TEST_F(OnDevice, LeavesEarlyAtTheSameExits) {
+  const EncodedDataset data = random_dataset(20);
+  for (const ExitConfig& exits :
+       {ExitConfig{}, ExitConfig{.pooling = Pooling::mean}, ExitConfig{.last_hidden = 2, .dense = true}}) {
+    BertConfig config = small_config();
+    config.exits = exits;
+    const auto here = model_on(kCpu, 3, config), there = model_on(kMock, 3, config);
+    const ExitLogits a = predict_exits(*here, data, {.batch = 7}),
+                     b = predict_exits(*there, data, {.batch = 7});
+    EXPECT_EQ(a.exits, b.exits);
+    const std::vector<double> entropies = early_entropies(a);
+    const double threshold = entropies[entropies.size() / 2];
+    const TokenBatch batch = token_batch(batch_of(data, 0, 20));
+    const EarlyExitOutputs left = early_exit(*here, batch, threshold),
+                           same = early_exit(*there, batch, threshold);
+    EXPECT_EQ(left.exits, same.exits);
+    EXPECT_EQ(left.logits, same.logits);
+    EXPECT_LT(average_exit(left.exits), 3);
+    EXPECT_GT(average_exit(left.exits), 1);
+  }
+}
+
+TEST_F(OnDevice, OperandsOnTwoDevicesAreAnError) {
+  const Variable here(Tensor::zeros({2, 3}, DType::f32)), there(Tensor::zeros({2, 3}, DType::f32, kMock));
+  const std::string message = message_of<Error>([&] { add(here, there); });
+  EXPECT_THAT(message, ::testing::HasSubstr("op add: f32 [2, 3] is on cpu and f32 [2, 3] on mock"));
+  EXPECT_THROW(linear(there, here), Error);
+  EXPECT_THROW(soft_cross_entropy(there, here.value(), 1), Error);
+  EXPECT_THROW(weighted_squared_error(there, there, Tensor::zeros({2}, DType::f32)), Error);
+}
+
+// A whole run through its files: the sentence's word decides its label.
+class OnDeviceRun : public OnDevice {
+ protected:
+  static constexpr int kWords = 20;
+
+  OnDeviceRun() {
+    std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n";
+    for (int i = 0; i < kWords; ++i) vocabulary += fmt::format("w{}\n", i);
+    folder_.write("vocab.txt", vocabulary);
+    folder_.write("train.tsv", sentences(24));
+    folder_.write("dev.tsv", sentences(10));
+    BertConfig config = BertConfig::plain(kWords + 4, 16, 2, 2, 24);
+    config.max_position_embeddings = 16;
+    config.labels = {"0", "1"};
+    Bert model(config);
+    model.initialise(5);
+    std::filesystem::create_directory(folder_.path("model"));
+    save_bert(folder_.path("model"), model, folder_.path());
+  }
+
+  static std::string sentences(int count) {
+    std::string text = "sentence\tlabel\n";
+    for (int i = 0; i < count; ++i)
+      text += fmt::format("w{} w{} w{}\t{}\n", i % kWords, i * 7 % kWords, 3, i % 2);
+    return text;
+  }
+
+  Settings settings(Stage stage, const std::string& device) const {
+    Settings s = default_settings(stage);
+    s.model = folder_.path(stage == Stage::finetune ? "model" : "finetune " + device);
+    s.teacher = folder_.path("finetune " + device);
+    s.columns = "sentence,label";
+    s.data = folder_.path();
+    s.out = folder_.path(fmt::format("{} {}", name_of(stage), device));
+    s.max_length = 8;
+    s.batch = 5;
+    s.epochs = 2;
+    s.lr = 1e-3;
+    s.threads = threads();
+    s.device = device;
+    return s;
+  }
+
+  StageResult run(Stage stage, const std::string& device) const {
+    return run_stage(stage, settings(stage, device), false, {});
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(OnDeviceRun, FinetuneAndAssistEndWithTheSameModels) {
+  for (const Stage stage : {Stage::finetune, Stage::assist}) {
+    const StageResult here = run(stage, "cpu"), there = run(stage, "mock");
+    ASSERT_TRUE(there.finished);
+    EXPECT_EQ(here.best_step, there.best_step);
+    for (std::size_t i = 0; i < here.best.exits.size(); ++i)
+      EXPECT_EQ(here.best.exits[i].loss, there.best.exits[i].loss);
+    const Classifier a = load_classifier(settings(stage, "cpu").out, {});
+    const Classifier b = load_classifier(settings(stage, "mock").out, {});
+    expect_same_model(*a.model, *b.model);
+  }
+  const nlohmann::json config = read_json(folder_.path("finetune mock/config.json"));
+  EXPECT_EQ(config["environment"]["device"], "mock");
+}
+
+}  // namespace
+}  // namespace costeff
