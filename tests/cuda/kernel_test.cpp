@@ -45,7 +45,7 @@ class CudaKernel : public ::testing::Test {
   }
 
   static std::vector<Size> sizes() {
-    std::vector<Size> all{{0, 5}, {1, 1}, {1, 3}, {5, 1}, {3, 8}, {13, 48}, {4, 129}, {70, 33}, {2, 1030}};
+    std::vector<Size> all{{0, 5}, {1, 1}, {1, 3}, {5, 1}, {3, 8}, {13, 48}, {4, 129}, {67, 5}, {2, 1030}};
     if (D::kGpu) all.insert(all.end(), {{257, 768}, {1031, 33}, {2, 30522}, {9001, 4}});
     return all;
   }
@@ -243,14 +243,14 @@ Sequences on(S& side, const Batch& b) {
 }
 
 TYPED_TEST(CudaKernel, Attention) {
-  std::vector<Batch> batches{Batch{}, Batch{1}, Batch({5, 1, 3}, 2), Batch{16, 17}, Batch{33, 2, 65}};
-  if (TypeParam::kGpu) batches.insert(batches.end(), {Batch({128, 31, 512, 7}, 9), Batch{1000, 1, 33}});
-  const std::vector<std::int64_t> dims = TypeParam::kGpu ? std::vector<std::int64_t>{1, 6, 40, 64, 72, 128}
-                                                         : std::vector<std::int64_t>{1, 6, 40};
+  std::vector<Batch> batches{Batch{}, Batch({5, 1}, 2), Batch{33, 16}};
+  if (TypeParam::kGpu) batches.insert(batches.end(), {Batch({128, 31, 512, 7}, 9), Batch{700, 1, 33}});
+  const std::vector<std::int64_t> dims =
+      TypeParam::kGpu ? std::vector<std::int64_t>{1, 6, 40, 64, 72, 128} : std::vector<std::int64_t>{3, 40};
   for (const Batch& batch : batches) {
     for (const std::int64_t d : dims) {
       for (const Dropout& dropout : {kNoDropout, kSomeDropout}) {
-        const std::int64_t heads = 3, width = heads * d, tokens = batch.tokens();
+        const std::int64_t heads = 2, width = heads * d, tokens = batch.tokens();
         const std::int64_t pairs = heads * batch.pairs.back();
         const auto what = fmt::format("attention of {} tokens, longest {}, head_dim {}, p {}", tokens,
                                       batch.longest, d, dropout.p);
