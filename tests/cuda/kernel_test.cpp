@@ -188,6 +188,17 @@ TYPED_TEST(CudaKernel, Softmax) {
   }
 }
 
+TYPED_TEST(CudaKernel, LayerNormOfNearlyConstantRows) {
+  Doubles x = numbers(3 * 48, 1, 0.01);
+  for (double& v : x) v = static_cast<double>(static_cast<float>(1000 + v));
+  this->compare("layer_norm of rows near 1000", [&](auto& side) {
+    using V = typename std::decay_t<decltype(side)>::Value;
+    const V* ones = side.input(Doubles(48, 1.0));
+    side.k.layer_norm(3, 48, side.input(x), nullptr, kNoDropout, nullptr, ones, ones, V(1e-12),
+                      side.output("y", 3 * 48, 0), nullptr, nullptr);
+  });
+}
+
 TYPED_TEST(CudaKernel, LayerNorm) {
   for (const Size s : TestFixture::sizes()) {
     const std::int64_t n = s.rows * s.cols;
@@ -316,6 +327,20 @@ TYPED_TEST(CudaKernel, RowsByIndex) {
       });
     }
   }
+}
+
+TYPED_TEST(CudaKernel, RowsByIndexInSeveralTiles) {
+  const std::int64_t n = 600, cols = 3;
+  std::vector<std::int32_t> index;
+  index.reserve(static_cast<std::size_t>(n));
+  for (std::int32_t i = 0; i < n; ++i) index.push_back(i % 5 == 0 ? 1 : i / 3);
+  this->compare(
+      "scatter_add_rows of 600",
+      [&](auto& side) {
+        side.k.scatter_add_rows(n, cols, side.input(numbers(n * cols, 1)), side.raw(index),
+                                side.updated("table", numbers(200 * cols, 2)));
+      },
+      tolerance<typename TypeParam::Value>(1e-4));
 }
 
 TYPED_TEST(CudaKernel, SequenceMeans) {

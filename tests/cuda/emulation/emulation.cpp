@@ -9,6 +9,10 @@
 #include <random>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
@@ -75,10 +79,11 @@ void resume(Fibre& fibre) {
   swapcontext(&machine.scheduler, &fibre.context);
 }
 
-// Lets go whoever is at a barrier that everybody reached; false when nobody is left.
+// Lets go whoever is at a barrier that everybody reached; false when everybody is done.
 bool release(unsigned threads) {
   unsigned done = 0, at_block = 0;
-  bool any = false;
+  bool any = std::any_of(machine.fibres.begin(), machine.fibres.begin() + threads,
+                         [](const Fibre& f) { return f.state == State::ready; });
   for (unsigned warp = 0; warp < threads; warp += kLanes) {
     unsigned at_warp = 0;
     for (unsigned t = warp; t < warp + kLanes; ++t) {
@@ -100,9 +105,17 @@ bool release(unsigned threads) {
   return true;
 }
 
+// In the shuffled order half of the warps pause at any time, so that others get far ahead of them.
+std::uint32_t warps_that_come_late() {
+  return machine.order == Order::shuffled ? static_cast<std::uint32_t>(machine.random()) : 0;
+}
+
 void run_block(unsigned threads) {
   for (unsigned t = 0; t < threads; ++t) {
     Fibre& f = machine.fibres[t];
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(f.stack.get(), kStack);  // of the frames of the block before
+#endif
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack.get();
     f.context.uc_stack.ss_size = kStack;
@@ -113,8 +126,9 @@ void run_block(unsigned threads) {
     f.turn = 0;
   }
   do {
+    const std::uint32_t late = warps_that_come_late();
     for (const unsigned t : ordered(threads)) {
-      if (machine.fibres[t].state != State::ready) continue;
+      if (machine.fibres[t].state != State::ready || (late >> t / kLanes & 1U) != 0) continue;
       machine.running = t;
       threadIdx = dim3(t, 0, 0);
       resume(machine.fibres[t]);
