@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rooms=(tensor autograd nn data costeff tools tests bench examples)
 
-cpp_files() { find "${rooms[@]}" -name '*.h' -o -name '*.cpp' 2>/dev/null | sort; }
+cpp_files() { find "${rooms[@]}" -name '*.h' -o -name '*.cpp' -o -name '*.cu' 2>/dev/null | sort; }
 
 check_style() {
   local cpp scripts complaints status=0

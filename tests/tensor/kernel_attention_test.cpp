@@ -1,4 +1,5 @@
 // Attention over packed and padded batches against plain loops in f64.
+#include "tests/tensor/batch.h"
 #include "tests/tensor/kernel_test.h"
 
 namespace costeff::testing {
@@ -7,26 +8,6 @@ namespace {
 template <class T>
 class KernelAttention : public ::testing::Test {};
 TYPED_TEST_SUITE(KernelAttention, KernelTypes);
-
-struct Batch {
-  std::vector<std::int32_t> offsets{0}, lengths;
-  std::vector<std::int64_t> pairs{0};
-  std::int64_t longest = 0;
-
-  Batch(std::initializer_list<std::int32_t> real, std::int32_t padding = 0) {
-    for (const std::int32_t n : real) {
-      const std::int32_t rows = n + padding;
-      lengths.push_back(n);
-      offsets.push_back(offsets.back() + rows);
-      pairs.push_back(pairs.back() + static_cast<std::int64_t>(rows) * rows);
-      longest = std::max<std::int64_t>(longest, rows);
-    }
-  }
-  Sequences view() const {
-    return {static_cast<std::int64_t>(lengths.size()), offsets.data(), lengths.data(), pairs.data(), longest};
-  }
-  std::int64_t tokens() const { return offsets.back(); }
-};
 
 struct Naive {
   Doubles out, probabilities, dqkv;

@@ -1,0 +1,109 @@
+// Rows with a bias: broadcast it, sum it back, and GELU of a biased row.
+#include "tensor/cuda/columns.h"
+
+namespace costeff::COSTEFF_GPU {
+namespace {
+
+template <class T>
+__global__ void fill_rows_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* bias, T* y) {
+  for_each_row(rows, [=](std::int64_t r) {
+    for_each_group_of_row(
+        cols, [=](std::int64_t c) { store(y + r * cols, c, cols, whole, load(bias, c, cols, whole)); });
+  });
+}
+template <class T>
+void broadcast_row(std::int64_t rows, std::int64_t cols, const T* bias, T* y) {
+  launch("fill_rows", rows_launch(rows, divided_up(cols, kGroup)), fill_rows_kernel<T>, rows, cols,
+         cols % kGroup == 0 && aligned(bias, y), bias, y);
+}
+
+template <class T>
+struct Element {
+  const T* x;
+  std::int64_t cols;
+  __device__ Values<T, 1> operator()(std::int64_t r, std::int64_t c) const { return {{x[r * cols + c]}}; }
+};
+template <class T>
+void sum_rows(std::int64_t rows, std::int64_t cols, const T* x, T beta, T* sum) {
+  T* const out[] = {sum};
+  sum_columns<T, 1>("sum_rows", rows, cols, Element<T>{x, cols}, {{beta}}, out);
+}
+
+template <class T>
+__global__ void bias_gelu_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* x, const T* bias,
+                                 T* y) {
+  for_each_row(rows, [=](std::int64_t r) {
+    for_each_group_of_row(cols, [=](std::int64_t c) {
+      Group<T> z = load(x + r * cols, c, cols, whole);
+      if (bias != nullptr) {
+        const Group<T> b = load(bias, c, cols, whole);
+        for (int l = 0; l < kGroup; ++l) z.x[l] += b.x[l];
+      }
+      for (T& v : z.x) v = math::gelu(v);
+      store(y + r * cols, c, cols, whole, z);
+    });
+  });
+}
+template <class T>
+void bias_gelu(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, T* y) {
+  launch("bias_gelu", rows_launch(rows, divided_up(cols, kGroup)), bias_gelu_kernel<T>, rows, cols,
+         cols % kGroup == 0 && aligned(x, bias, y), x, bias, y);
+}
+
+template <class T>
+__global__ void bias_gelu_backward_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* x,
+                                          const T* bias, const T* dy, T beta, T* dx) {
+  for_each_row(rows, [=](std::int64_t r) {
+    const std::int64_t at = r * cols;
+    for_each_group_of_row(cols, [=](std::int64_t c) {
+      Group<T> z = load(x + at, c, cols, whole);
+      if (bias != nullptr) {
+        const Group<T> b = load(bias, c, cols, whole);
+        for (int l = 0; l < kGroup; ++l) z.x[l] += b.x[l];
+      }
+      const Group<T> d = load(dy + at, c, cols, whole);
+      for (int l = 0; l < kGroup; ++l) z.x[l] = d.x[l] * math::gelu_derivative(z.x[l]);
+      store(dx + at, c, cols, whole, z, beta);
+    });
+  });
+}
+// Writes dx of an element and hands it to the sum.
+template <class T>
+struct BiasGeluBackward {
+  std::int64_t cols;
+  const T *x, *bias, *dy;
+  T beta;
+  T* dx;
+  __device__ Values<T, 1> operator()(std::int64_t r, std::int64_t c) const {
+    const std::int64_t i = r * cols + c;
+    const T d = dy[i] * math::gelu_derivative(bias == nullptr ? x[i] : x[i] + bias[c]);
+    put(dx[i], d, beta);
+    return {{d}};
+  }
+};
+template <class T>
+void bias_gelu_backward(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, const T* dy, T beta,
+                        T* dx, T dbias_beta, T* dbias) {
+  if (dbias == nullptr) {
+    launch("bias_gelu_backward", rows_launch(rows, divided_up(cols, kGroup)), bias_gelu_backward_kernel<T>,
+           rows, cols, cols % kGroup == 0 && aligned(x, bias, dy, dx), x, bias, dy, beta, dx);
+    return;
+  }
+  T* const out[] = {dbias};
+  sum_columns<T, 1>("bias_gelu_backward", rows, cols, BiasGeluBackward<T>{cols, x, bias, dy, beta, dx},
+                    {{dbias_beta}}, out);
+}
+
+}  // namespace
+
+template <class T>
+void fill_bias(Kernels<T>& k) {
+  k.fill_rows = broadcast_row<T>;
+  k.sum_rows = sum_rows<T>;
+  k.bias_gelu = bias_gelu<T>;
+  k.bias_gelu_backward = bias_gelu_backward<T>;
+}
+template void fill_bias(Kernels<float>& k);
+template void fill_bias(Kernels<double>& k);
+
+}  // namespace costeff::COSTEFF_GPU

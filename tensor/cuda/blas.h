@@ -1,0 +1,19 @@
+// cuBLAS on the stream of a device.
+#pragma once
+
+#include <cublas_v2.h>
+
+#include <cstdint>
+#include <mutex>
+
+namespace costeff::cuda {
+
+// Of the device that the calling thread uses. It has a workspace of its own and one stream, so that the same
+// call gives the same bits (CUBLAS_WORKSPACE_CONFIG's purpose), and computes f32 in f32: no TF32.
+cublasHandle_t blas();
+std::mutex& blas_mutex();  // a handle serves one thread at a time: held around each call
+// Throws Error, with the product's sizes, where `status` is not success.
+void check_gemm(cublasStatus_t status, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n,
+                std::int64_t k, std::int64_t lda, std::int64_t ldb, std::int64_t ldc);
+
+}  // namespace costeff::cuda

@@ -1,0 +1,32 @@
+// The families of CUDA kernels: each file of this folder fills its entries of the table.
+#pragma once
+
+#include "tensor/cuda/context.h"
+#include "tensor/kernels.h"
+
+namespace costeff::COSTEFF_GPU {
+
+template <class T>
+void fill_gemm(Kernels<T>& k);
+template <class T>
+void fill_elementwise(Kernels<T>& k);
+template <class T>
+void fill_bias(Kernels<T>& k);
+template <class T>
+void fill_softmax(Kernels<T>& k);
+template <class T>
+void fill_layer_norm(Kernels<T>& k);
+template <class T>
+void fill_attention(Kernels<T>& k);
+template <class T>
+void fill_attention_backward(Kernels<T>& k);
+template <class T>
+void fill_rows(Kernels<T>& k);
+template <class T>
+void fill_reduce(Kernels<T>& k);
+template <class T>
+void fill_loss(Kernels<T>& k);
+template <class T>
+void fill_adamw(Kernels<T>& k);
+
+}  // namespace costeff::COSTEFF_GPU
