@@ -170,8 +170,7 @@ TEST_F(OnDevice, LeavesEarlyAtTheSameExits) {
     const ExitLogits a = predict_exits(*here, data, {.batch = 7}),
                      b = predict_exits(*there, data, {.batch = 7});
     EXPECT_EQ(a.exits, b.exits);
-    const std::vector<double> entropies = early_entropies(a);
-    const double threshold = entropies[entropies.size() / 2];
+    const double threshold = consistent_threshold(a, 0.5);
     const TokenBatch batch = token_batch(batch_of(data, 0, 20));
     const EarlyExitOutputs left = early_exit(*here, batch, threshold),
                            same = early_exit(*there, batch, threshold);
