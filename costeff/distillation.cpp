@@ -71,7 +71,7 @@ ImportanceScores scores_for_round(const Settings& s, std::int64_t round, const B
     importance.add(batch_of(train, rows), [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
       const MultiExitOutputs all = multi_exit(student, forward, tokens, !s.no_equalise);
       return importance_loss(last ? last_exit_of(all) : all, teacher(b, tokens), b, tokens.layout,
-                             s.temperature, fidelity);
+                             s.temperature, s.importance_hard, fidelity);
     });
   }
   return importance.scores();

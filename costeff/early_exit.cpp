@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <string>
 
@@ -99,6 +100,31 @@ double four_digits(double x) {
   return std::stod(fmt::format("{:.4g}", std::floor(x / unit) * unit));
 }
 
+// The entropies that occur at all exits but the last, ascending. Throws UsageError for a regression.
+std::vector<double> early_entropies(const ExitLogits& logits) {
+  check_threshold(0, logits.labels);
+  const auto columns = static_cast<std::size_t>(logits.labels);
+  std::vector<double> entropies;
+  for (std::size_t i = 0; i + 1 < logits.exits.size(); ++i) {
+    const std::span<const double> exit = logits.exits[i];
+    for (std::size_t at = 0; at < exit.size(); at += columns)
+      entropies.push_back(entropy(exit.subspan(at, columns)));
+  }
+  std::erase_if(entropies, [](double h) { return std::isnan(h); });
+  std::sort(entropies.begin(), entropies.end());
+  return entropies;
+}
+
+// The class of each sequence of logits [sequences, columns].
+std::vector<std::ptrdiff_t> classes(std::span<const double> logits, std::size_t columns) {
+  std::vector<std::ptrdiff_t> best;
+  for (std::size_t at = 0; at < logits.size(); at += columns) {
+    const auto row = logits.subspan(at, columns);
+    best.push_back(std::max_element(row.begin(), row.end()) - row.begin());
+  }
+  return best;
+}
+
 }  // namespace
 
 EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold) {
@@ -141,20 +167,6 @@ double average_exit(std::span<const std::int64_t> exits) {
   return sum / static_cast<double>(exits.size());
 }
 
-std::vector<double> early_entropies(const ExitLogits& logits) {
-  check_threshold(0, logits.labels);
-  const auto columns = static_cast<std::size_t>(logits.labels);
-  std::vector<double> entropies;
-  for (std::size_t i = 0; i + 1 < logits.exits.size(); ++i) {
-    const std::span<const double> exit = logits.exits[i];
-    for (std::size_t at = 0; at < exit.size(); at += columns)
-      entropies.push_back(entropy(exit.subspan(at, columns)));
-  }
-  std::erase_if(entropies, [](double h) { return std::isnan(h); });
-  std::sort(entropies.begin(), entropies.end());
-  return entropies;
-}
-
 std::vector<double> sweep_thresholds(const ExitLogits& logits) {
   const std::vector<double> entropies = early_entropies(logits);
   std::vector<double> all = {0};
@@ -168,6 +180,22 @@ std::vector<double> sweep_thresholds(const ExitLogits& logits) {
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
+}
+
+double consistent_threshold(const ExitLogits& logits, double share) {
+  constexpr std::size_t kQuantiles = 100;
+  const std::vector<double> entropies = early_entropies(logits);
+  if (entropies.empty()) return 0;
+  const auto columns = static_cast<std::size_t>(logits.labels);
+  const auto full = classes(logits.exits.back(), columns);
+  for (std::size_t q = kQuantiles; q > 0; --q) {
+    const double threshold = entropies[q * (entropies.size() - 1) / kQuantiles];
+    const auto early = classes(choose_exits(logits, threshold).logits, columns);
+    const auto same = std::inner_product(full.begin(), full.end(), early.begin(), std::size_t{0},
+                                         std::plus<>(), std::equal_to<>());
+    if (static_cast<double>(full.size() - same) <= share * static_cast<double>(full.size())) return threshold;
+  }
+  return 0;
 }
 
 EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,

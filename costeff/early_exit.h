@@ -28,8 +28,11 @@ struct EarlyEvaluation {
 EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,
                                double threshold, const EvaluateOptions& options = {});
 
-// The entropies that occur at all exits but the last, ascending. Throws UsageError for a regression.
-std::vector<double> early_entropies(const ExitLogits& logits);
+// The largest threshold, of a hundred quantiles of the entropies of all exits but the last, at which at most
+// `share` of the sequences get another class than at full depth; 0 if there is none. Labels are not asked:
+// what early exit changes shows in few sequences, and how many of those were right is chance (Schuster et
+// al., CALM, 2022, call this consistency). Throws UsageError for a regression.
+double consistent_threshold(const ExitLogits& logits, double share);
 
 // About a dozen thresholds from 0 to ln C, ascending, cut to four digits: shares of ln C, and quantiles of
 // the entropies of all exits but the last. Throws UsageError for a regression.

@@ -120,11 +120,11 @@ Variable assistant_loss(const MultiExitOutputs& student, const TeacherOutputs& t
 }
 
 Variable importance_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                         const LayoutPtr& layout, double temperature, Fidelity fidelity) {
-  const Variable soft = prediction_loss(student, teacher, temperature);
-  if (fidelity == Fidelity::paper) return add(soft, feature_loss(student, teacher, layout));
-  return add(add(scale(soft, 0.9), scale(hard_loss(student, batch), 0.1)),
-             padded_feature_loss(student, teacher, layout));
+                         const LayoutPtr& layout, double temperature, double hard, Fidelity fidelity) {
+  Variable predictions = prediction_loss(student, teacher, temperature);
+  if (hard > 0) predictions = add(scale(predictions, 1 - hard), scale(hard_loss(student, batch), hard));
+  return add(predictions, fidelity == Fidelity::paper ? feature_loss(student, teacher, layout)
+                                                      : padded_feature_loss(student, teacher, layout));
 }
 
 }  // namespace costeff

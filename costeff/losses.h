@@ -45,9 +45,10 @@ Variable padded_feature_loss(const MultiExitOutputs& student, const TeacherOutpu
 // (release).
 Variable assistant_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
                         double temperature, Fidelity fidelity);
-// The loss whose gradient scores heads and neurons: L_pred + L_feat (paper);
-// 0.9 L_pred + 0.1 sum_i CE(y, z_i) + the padded feature loss (release).
+// The loss whose gradient scores heads and neurons: (1 - hard) L_pred + hard sum_i CE(y, z_i) + L_feat, the
+// last one padded under release. The paper has hard = 0, the published code 0.1: a student that is still its
+// own teacher has no other gradient.
 Variable importance_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                         const LayoutPtr& layout, double temperature, Fidelity fidelity);
+                         const LayoutPtr& layout, double temperature, double hard, Fidelity fidelity);
 
 }  // namespace costeff

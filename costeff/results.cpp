@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kPaddedLength = 128;
-constexpr double kLoss = 0.005;  // of the score that an operating point may cost on the held-out sentences
+constexpr double kOtherAnswers = 0.01;  // of held-out sentences, that early exit may give another class
 
 struct Measured {
   Json json;
@@ -60,7 +60,8 @@ class Results {
     if (!task_.regression) {
       const ExitLogits logits = predict_exits(*slender.model, data_.dev);
       if (data_.held_out.size() > 0) {
-        const double threshold = choose_threshold(*slender.model);
+        const double threshold =
+            consistent_threshold(predict_exits(*slender.model, data_.held_out), kOtherAnswers);
         models.push_back(early("COST-EFF, early exit", slender_folder, *slender.model, logits, threshold));
       }
       results["sweep"] = sweep(slender.model->config(), logits);
@@ -128,22 +129,6 @@ class Results {
     json["sequences_per_second"] =
         evaluate_early(model, task_, data_.dev, threshold).evaluation.sequences_per_second();
     return json;
-  }
-
-  double choose_threshold(const Bert& model) const {
-    const ExitLogits logits = predict_exits(model, data_.held_out);
-    const auto score = [&](double threshold) {
-      return evaluate_logits(choose_exits(logits, threshold).logits, task_, data_.held_out).score();
-    };
-    const double full = score(0);
-    const std::vector<double> entropies = early_entropies(logits);
-    constexpr std::size_t kCandidates = 100;
-    double best = 0;
-    for (std::size_t q = 1; q <= kCandidates && !entropies.empty(); ++q) {
-      const double threshold = entropies[q * (entropies.size() - 1) / kCandidates];
-      if (threshold > best && score(threshold) >= full - kLoss) best = threshold;
-    }
-    return best;
   }
 
   Json sweep(const BertConfig& config, const ExitLogits& logits) const {

@@ -77,6 +77,7 @@ void for_each_setting(Stage stage, S& s, F&& f) {
   f("restore", s.restore);
   f("calibration", s.calibration);
   f("importance", s.importance);
+  f("importance_hard", s.importance_hard);
   f("budget", s.budget);
   f("embedding", s.embedding);
 }
@@ -153,6 +154,7 @@ void check_slenderising(const Settings& s) {
   finite("restore", s.restore, 0, 100);
   within("calibration", s.calibration, 1);
   one_of("importance", s.importance, {"auto", "paper", "release", "last-exit", "random"});
+  if (s.importance_hard != -1) finite("importance-hard", s.importance_hard, 0, 1);
   one_of("budget", s.budget, {"layer", "global"});
   one_of("embedding", s.embedding, {"auto", "plain", "weighted"});
 }
@@ -253,6 +255,7 @@ Settings decided(Stage stage, Settings s) {
   const bool tuned = s.fidelity == "tuned";
   if (s.prediction == "auto") s.prediction = stage == Stage::assist && release ? "both" : "soft";
   if (s.importance == "auto") s.importance = release ? "release" : "paper";
+  if (s.importance_hard == -1) s.importance_hard = s.importance == "release" ? 0.1 : 0;
   if (s.embedding == "auto") s.embedding = tuned ? "weighted" : "plain";
   if (s.feature_lr == 0) s.feature_lr = s.lr;
   if (s.feature_epochs == -1) {

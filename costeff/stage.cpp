@@ -218,8 +218,14 @@ void Run::remember() {
   constexpr std::size_t kMegabyte = 1 << 20;
   const auto limit = static_cast<std::size_t>(s_.teacher_memory) * kMegabyte;
   note(fmt::format("the teacher says its part of {} training sentences", data_.train.size()));
-  const auto go_on = [&] { return events_.stop == nullptr || !events_.stop->load(); };
-  if (!teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit, go_on) && go_on())
+  const auto stopped = [&] { return events_.stop != nullptr && events_.stop->load(); };
+  const auto go_on = [&](std::size_t done) {
+    if (events_.taught)
+      events_.taught(static_cast<std::int64_t>(done), static_cast<std::int64_t>(data_.train.size()));
+    return !stopped();
+  };
+  if (!teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit, go_on) &&
+      !stopped())
     note("it says it anew in each epoch: --teacher-memory is too little to keep it");
 }
 

@@ -27,6 +27,8 @@ struct StageProgress {
 struct StageEvents {
   std::function<void(const std::string& line)> note;  // what is going on, in words
   std::function<void(const StageProgress& progress)> step;
+  // Before the first step: of how many of the training sentences the teacher has said its part.
+  std::function<void(std::int64_t done, std::int64_t total)> taught;
   std::function<void(std::int64_t step, const ExitsEvaluation& evaluation, bool best)> evaluated;
   const std::atomic<bool>* stop = nullptr;  // set from outside: save and return
 };

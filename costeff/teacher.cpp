@@ -24,7 +24,7 @@ Tensor rows_of(const Tensor& table, const Tensor& index) {
 }  // namespace
 
 bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
-                       const std::function<bool()>& go_on) {
+                       const std::function<bool(std::size_t done)>& go_on) {
   const BertConfig& c = model_->config();
   const DType dtype = model_->parameters().dtype();
   const auto sequences = static_cast<std::int64_t>(data.size());
@@ -43,7 +43,7 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
   std::iota(order.begin(), order.end(), 0);
   Batch part;
   for (std::size_t begin = 0; begin < data.size(); begin += batch) {
-    if (go_on && !go_on()) {
+    if (go_on && !go_on(begin)) {
       all_ = {};
       return false;
     }

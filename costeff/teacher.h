@@ -18,10 +18,10 @@ class Teacher {
   // A teacher says the same of a sentence in every epoch, as its dropout is off: says it once, for all of
   // `data`, in batches of `batch` in the order of the data, and remembers it, on the model's device, if that
   // takes at most `limit` bytes. Without `hidden` hidden states are neither remembered nor given. True if it
-  // is remembered; the bits differ from a batch's own in rounding alone. `go_on` is asked before each batch;
-  // a no ends it.
+  // is remembered; the bits differ from a batch's own in rounding alone. `go_on` is asked before each batch,
+  // with the number of sentences done; a no ends it.
   bool remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
-                const std::function<bool()>& go_on = {});
+                const std::function<bool(std::size_t done)>& go_on = {});
 
   // For a batch of the data that is remembered, where one is; otherwise of any.
   TeacherOutputs operator()(const Batch& batch, const TokenBatch& tokens) const;

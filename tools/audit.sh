@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every audit of a finished run, as pages: what docs/audit.md shows, of any run.
+# Every audit of a finished run, as pages and pictures: what docs/audit.md shows, of any run.
 #   tools/audit.sh RUN DATA [TASK]     RUN: a folder that `costeff run` made; DATA: the task's files; TASK: SST-2
+# Writes RUN/audit. Where chromium is installed, a picture of each page's beginning too.
 set -euo pipefail
 
 (($# == 2 || $# == 3)) || { echo "usage: tools/audit.sh RUN DATA [TASK]" >&2 && exit 2; }
@@ -11,6 +12,12 @@ costeff=${COSTEFF:-$(dirname "${BASH_SOURCE[0]}")/../build/release/tools/costeff
 out=$run/audit
 mkdir -p "$out"
 
+picture() { # NAME HEIGHT
+  command -v chromium >/dev/null || return 0
+  chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size="900,$2" --screenshot="$out/$1.png" \
+    "file://$(realpath "$out/$1.html")" >/dev/null 2>&1 || echo "audit.sh: chromium made no picture of $1.html" >&2
+}
+
 subject=(--model "$run/assist/last" --teacher "$run/finetune/last" --task "$task" --data "$data")
 slender=(--model "$run/recover/last" --teacher "$run/assist/last" --task "$task" --data "$data")
 audit() { # NAME ARGUMENTS...
@@ -19,7 +26,11 @@ audit() { # NAME ARGUMENTS...
 }
 audit assistant gradients "${subject[@]}" --html "$out/assistant.html" --json "$out/assistant.json"
 audit recovery gradients "${slender[@]}" --stage recover --html "$out/recovery.html" --json "$out/recovery.json"
-audit importance importance "${subject[@]}" --cumulative --html "$out/importance.html" --json "$out/importance.json"
+audit importance importance "${subject[@]}" --cumulative --heads 2 --ffn 128 --html "$out/importance.html" \
+  --json "$out/importance.json" --figures "$out"
 audit path path "${subject[@]}" --from exit.3 --to encoder.layer.0.intermediate.weight --entry 5,7 --svg "$out/path.svg"
 audit run run "$run/assist" --html "$out/run.html"
+picture assistant 1500
+picture recovery 1500
+picture run 1100
 echo "Pages: $out"

@@ -65,7 +65,8 @@ void Progress::clear() {
 }
 
 double Progress::seconds_left(std::int64_t done, std::int64_t total) {
-  if (first_ < 0) {
+  if (total != total_) {  // another part of the job
+    total_ = total;
     first_ = done;
     started_ = Clock::now();
   }

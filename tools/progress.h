@@ -27,7 +27,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // Shows it at most ten times a second on a terminal, every ten seconds elsewhere.
+  // Shows it at most ten times a second on a terminal, every ten seconds elsewhere. With another total the
+  // time left is reckoned anew.
   void update(std::int64_t done, std::int64_t total, std::string_view figures = "");
   // A line that stays.
   void note(std::string_view line);
@@ -43,6 +44,7 @@ class Progress {
   bool drawn_ = false;
   Clock::time_point shown_;
   Clock::time_point started_;
+  std::int64_t total_ = -1;
   std::int64_t first_ = -1;  // the count when the time was started_
 };
 

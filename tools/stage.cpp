@@ -160,6 +160,9 @@ StageEvents show_progress(Progress& progress, std::int64_t& total) {
                     fmt::format("epoch {}  {}  loss {:.4f}  {:.0f} tokens/s", now.epoch + 1, now.phase,
                                 now.report.loss, now.tokens_per_second));
   };
+  events.taught = [&](std::int64_t done, std::int64_t all) {
+    progress.update(done, all, "sentences taught");
+  };
   events.evaluated = [&](std::int64_t step, const ExitsEvaluation& evaluation, bool best) {
     progress.note(
         fmt::format("step {}: dev {}{}", step, metrics_text(evaluation), best ? "  (best so far)" : ""));

@@ -19,6 +19,10 @@ std::string LossRoot::name() const {
   return kind == "features" ? fmt::format("features {}", place) : fmt::format("exit {} {}", place, kind);
 }
 
+std::string LossRoot::id() const {
+  return kind == "features" ? fmt::format("features.{}", place) : fmt::format("exit.{}.{}", place, kind);
+}
+
 std::vector<LossRoot> loss_roots(Tape& tape, const Variable& loss) {
   if (loss.tape() != &tape) fail("audit: the loss is not on this tape");
   std::vector<double> coefficients(tape.nodes().size(), 0.0);

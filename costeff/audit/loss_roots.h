@@ -17,6 +17,7 @@ struct LossRoot {
   double coefficient = 1;  // c
 
   std::string name() const;  // "exit 3 soft", "features 2"
+  std::string id() const;    // "exit.3.soft", "features.2"
 };
 
 // The terms of a loss that was put together by `add` and `scale` records. Ordered by kind (soft, hard,

@@ -2,18 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
+#include "costeff/audit/loss_roots.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {
 namespace {
-
-std::string name_of_term(const Tags& tags, std::string_view path) {
-  if (tags.exit >= 0) return fmt::format("exit.{}.{}", tags.exit, tags.loss);
-  if (tags.layer >= 0) return fmt::format("{}.{}", tags.loss, tags.layer);
-  return std::string(path);
-}
 
 // "exit.3" means exit.3.soft and exit.3.hard, not exit.30.
 bool names(std::string_view from, std::string_view term) {
@@ -55,35 +49,13 @@ Recording::Recording(const LossOf& loss, bool equalise, std::string_view from) {
     if (output.numel() == 1) scalars_[record.output] = output.item();
   });
   Forward forward(tape_);
-  const std::vector<LossTerm> all = terms_of(loss(forward, equalise));
   std::string known;
-  for (const LossTerm& term : all) {
-    known += (known.empty() ? "" : ", ") + term.name;
-    if (names(from, term.name)) terms_.push_back(term);
+  for (const LossRoot& root : loss_roots(tape_, loss(forward, equalise))) {
+    const NodeId node = root.variable.node();
+    known += (known.empty() ? "" : ", ") + root.id();
+    if (names(from, root.id())) terms_.push_back({root.id(), node, scalars_.at(node), root.coefficient});
   }
   if (terms_.empty()) fail_usage("the loss has no term {}; it has {}", from, known);
-}
-
-std::vector<LossTerm> Recording::terms_of(const Variable& total) const {
-  std::map<NodeId, double> coefficients = {{total.node(), 1.0}};
-  std::vector<LossTerm> terms;
-  while (!coefficients.empty()) {  // the latest first, so that a node's readers were all seen before it
-    const auto [node, coefficient] = *coefficients.rbegin();
-    coefficients.erase(node);
-    const std::int32_t producer = tape_.node(node).producer;
-    if (producer < 0) continue;
-    const Record& r = tape_.records()[static_cast<std::size_t>(producer)];
-    const bool scaled = r.op->name == "scale";
-    if (!scaled && r.op->name != "add") {
-      terms.push_back({name_of_term(r.tags, tape_.path(r.path)), node, scalars_.at(node), coefficient});
-      continue;
-    }
-    for (const NodeId input : r.inputs) {
-      if (input != kNoNode) coefficients[input] += coefficient * (scaled ? r.attribute(0) : 1);
-    }
-  }
-  std::reverse(terms.begin(), terms.end());
-  return terms;
 }
 
 double Recording::value() const {

@@ -37,9 +37,6 @@ class Recording {
   double value() const;  // sum of coefficient times value
 
  private:
-  // The terms of a scalar that was made of them by `add` and `scale`, in the tape's order.
-  std::vector<LossTerm> terms_of(const Variable& total) const;
-
   Tape tape_;
   std::unordered_map<NodeId, double> scalars_;  // values of the nodes of one element
   std::vector<LossTerm> terms_;

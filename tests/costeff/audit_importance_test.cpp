@@ -254,7 +254,7 @@ TEST_F(AuditScores, AreThoseOfSlenderising) {
     for (const Batch& batch : subject_.batches) {
       importance.add(batch, [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
         return importance_loss(multi_exit(*subject_.student.model, forward, tokens, false),
-                               (*subject_.teacher)(b, tokens), b, tokens.layout, 2, Fidelity::paper);
+                               (*subject_.teacher)(b, tokens), b, tokens.layout, 2, 0, Fidelity::paper);
       });
     }
     const ImportanceScores expected = importance.scores();

@@ -317,5 +317,18 @@ TEST_F(SlenderiseBySettings, EachImportanceKeepsOtherNeurons) {
   EXPECT_EQ(slender()->config().kept_neurons, kept[2]) << "of the one exit that is trained";
 }
 
+// A student that is its own teacher learns nothing from it: whatever the share of hard labels, they alone
+// have a gradient, and which units it keeps is theirs to say.
+TEST_F(SlenderiseBySettings, HardLabelsSpeakWhereTheTeacherHasNothingToSay) {
+  const Teacher itself(model_with(ExitConfig{}, 5));
+  const auto kept = [&](const Teacher& teacher, double hard) {
+    settings_.importance_hard = hard;
+    return slenderise(settings_, 1, 2, {4, 40, 24}, *student_, teacher, data_)->config().kept_neurons;
+  };
+  EXPECT_EQ(kept(itself, 0.1), kept(itself, 1));
+  EXPECT_NE(kept(itself, 0), kept(itself, 1));
+  EXPECT_NE(kept(teacher_, 0.1), kept(itself, 0.1)) << "another teacher has";
+}
+
 }  // namespace
 }  // namespace costeff

@@ -197,5 +197,27 @@ TEST(SweepThresholds, FromZeroToTheLargestEntropyInFourDigits) {
   EXPECT_THROW(sweep_thresholds({.first = 3, .labels = 1, .exits = {{1, 2}}}), UsageError);
 }
 
+// Of 100 sequences, ever less certain at exit 1, the last 40 get another class there than at exit 2.
+TEST(ConsistentThreshold, TheLargestThatChangesFewAnswers) {
+  ExitLogits logits{.first = 1, .labels = 2, .exits = {{}, {}}};
+  std::vector<double> entropies;
+  for (int i = 0; i < 100; ++i) {
+    const double margin = 5 - 0.04 * i;
+    logits.exits[0].insert(logits.exits[0].end(), {0, margin});
+    logits.exits[1].insert(logits.exits[1].end(), {i < 60 ? 0.0 : 1.0, 0.5});
+    entropies.push_back(entropy(std::vector<double>{0, margin}));
+  }
+  // Sequences leave strictly below: at entropies[n] the first n do.
+  EXPECT_EQ(consistent_threshold(logits, 0), entropies[60]);
+  EXPECT_EQ(consistent_threshold(logits, 0.01), entropies[61]);
+  EXPECT_EQ(consistent_threshold(logits, 0.2), entropies[80]);
+  EXPECT_EQ(consistent_threshold(logits, 1), entropies[99]);
+  logits.exits[1] = logits.exits[0];
+  EXPECT_EQ(consistent_threshold(logits, 0), entropies[99]);
+  EXPECT_EQ(consistent_threshold({.first = 3, .labels = 2, .exits = {{1, 2}}}, 0.5), 0) << "one exit";
+  logits.labels = 1;
+  EXPECT_THROW(consistent_threshold(logits, 0.5), UsageError);
+}
+
 }  // namespace
 }  // namespace costeff

@@ -92,7 +92,7 @@ TEST_P(LossesReference, EveryStage) {
     return add(prediction_loss(s, assistant, 1), feature_loss(s, assistant, tokens.layout));
   });
   check("importance_release", [&](const Out& s) {
-    return importance_loss(s, assistant, batch, tokens.layout, 1, Fidelity::release);
+    return importance_loss(s, assistant, batch, tokens.layout, 1, 0.1, Fidelity::release);
   });
 }
 

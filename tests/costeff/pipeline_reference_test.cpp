@@ -167,7 +167,7 @@ TEST_P(PipelineReference, EveryStepOfEveryStage) {
     Importance importance(before, Fidelity::release);
     for (std::size_t i = 0; i < 3; ++i) {
       importance.add(pipeline.calibration(i), [&](Forward& f, const Batch& b, const TokenBatch& t) {
-        return importance_loss(multi_exit(before, f, t, true), teach(*assistant, t), b, t.layout, 1,
+        return importance_loss(multi_exit(before, f, t, true), teach(*assistant, t), b, t.layout, 1, 0.1,
                                Fidelity::release);
       });
     }

@@ -60,6 +60,7 @@ TEST(Settings, FidelityDecidesWhatIsAuto) {
     const Settings now = decided(row.stage, s);
     EXPECT_EQ(now.prediction, row.prediction) << what;
     EXPECT_EQ(now.importance, row.importance) << what;
+    EXPECT_EQ(now.importance_hard, row.importance == std::string("release") ? 0.1 : 0) << what;
     EXPECT_EQ(now.embedding, row.embedding) << what;
     EXPECT_EQ(now.feature_epochs, row.feature_epochs) << what;
     EXPECT_EQ(now.feature_lr, 3e-4) << what;
@@ -67,6 +68,7 @@ TEST(Settings, FidelityDecidesWhatIsAuto) {
 
     s.prediction = "hard";
     s.importance = "random";
+    s.importance_hard = 0.25;
     s.embedding = row.embedding == std::string("plain") ? "weighted" : "plain";
     s.feature_epochs = 1.5;
     s.feature_lr = 1e-3;
@@ -101,6 +103,13 @@ TEST(Settings, WhatMakesNoSenseIsRefusedByFlag) {
     const std::string message = message_of<UsageError>([&, &settings = s] { check(kStage, settings); });
     EXPECT_EQ(message.rfind(flag, 0), 0U) << message;
   }
+  Settings s = default_settings(Stage::slenderise);
+  for (std::string* text : {&s.model, &s.data, &s.out, &s.task, &s.teacher}) *text = "there";
+  s.heads = s.ffn = s.rank = 1;
+  check(Stage::slenderise, s);
+  s.importance_hard = 1.5;
+  EXPECT_THAT(message_of<UsageError>([&] { check(Stage::slenderise, s); }),
+              ::testing::StartsWith("--importance-hard"));
 }
 
 }  // namespace

@@ -18,20 +18,8 @@ using ::testing::Not;
 class AuditGradientsTest : public CliTest {
  protected:
   AuditGradientsTest() : student_(folder_.path("student")), teacher_(folder_.path("teacher")) {
-    save(student_, 7);
-    save(teacher_, 8);
-  }
-
-  void save(const std::string& folder, std::uint64_t seed) const {
-    BertConfig config = BertConfig::plain(kVocabulary, 32, 3, 4, 64);
-    config.max_position_embeddings = 128;
-    config.labels = {"0", "1"};
-    config.initializer_range = 0.2;
-    config.exits = ExitConfig{.pooling = Pooling::mean};
-    Bert model(config);
-    model.initialise(seed);
-    fs::create_directories(folder);
-    save_bert(folder, model, model_);
+    make_exits_model(student_, 3, {.pooling = Pooling::mean}, 7);
+    make_exits_model(teacher_, 3, {.pooling = Pooling::mean}, 8);
   }
 
   Outcome gradients(const Words& more) const {

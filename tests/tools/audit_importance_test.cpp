@@ -25,16 +25,8 @@ class AuditImportanceTest : public CliTest {
 
   // Two layers of 4 heads and 64 neurons, with exits from `first` on.
   std::string exits_model(std::int64_t first, std::uint64_t seed) const {
-    BertConfig config = BertConfig::plain(kVocabulary, 32, 2, 4, 64);
-    config.max_position_embeddings = 128;
-    config.labels = {"0", "1"};
-    config.initializer_range = 0.2;
-    config.exits = ExitConfig{.first = first};
-    Bert model(config);
-    model.initialise(seed);
-    const std::string folder = folder_.path("exits");
-    fs::create_directories(folder);
-    save_bert(folder, model, model_);
+    std::string folder = folder_.path("exits");
+    make_exits_model(folder, 2, {.first = first}, seed);
     return folder;
   }
 
@@ -61,9 +53,12 @@ TEST_F(AuditImportanceTest, PageAndJsonHoldTheSame) {
   const std::string teacher = model_;
   model_ = exits_model(1, 3);
   const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
-  const Outcome outcome =
-      run(audit({"--teacher", teacher, "--cumulative", "--heads", "1", "--html", page, "--json", file}));
+  const std::string figures = folder_.path("figures");
+  const Outcome outcome = run(audit({"--teacher", teacher, "--cumulative", "--heads", "1", "--html", page,
+                                     "--json", file, "--figures", figures}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
+  for (const char* name : {"cumulative", "score-heads", "signed-neurons", "spearman-heads"})
+    EXPECT_THAT(read(fmt::format("{}/{}.svg", figures, name)), HasSubstr("</svg>")) << name;
   EXPECT_EQ(faults(page), "");
   const std::string html = read(page);
   const Json json = Json::parse(read(file));

@@ -130,16 +130,36 @@ std::string vocabulary() {
   return text;
 }
 
-void make_model(const std::string& folder, const std::vector<std::string>& labels) {
+namespace {
+
+void save_model(const std::string& folder, const BertConfig& config, std::uint64_t seed) {
   const TemporaryFolder words;
   words.write("vocab.txt", vocabulary());
-  BertConfig config = BertConfig::plain(kVocabulary, 32, 2, 4, 64);
-  config.max_position_embeddings = 128;
-  config.labels = labels;
   Bert model(config);
-  model.initialise(7);
+  model.initialise(seed);
   fs::create_directories(folder);
   save_bert(folder, model, words.path());
+}
+
+BertConfig small_config(std::int64_t layers, const std::vector<std::string>& labels) {
+  BertConfig config = BertConfig::plain(kVocabulary, 32, layers, 4, 64);
+  config.max_position_embeddings = 128;
+  config.labels = labels;
+  return config;
+}
+
+}  // namespace
+
+void make_model(const std::string& folder, const std::vector<std::string>& labels) {
+  save_model(folder, small_config(2, labels), 7);
+}
+
+void make_exits_model(const std::string& folder, std::int64_t layers, const ExitConfig& exits,
+                      std::uint64_t seed, double deviation, const std::vector<std::string>& labels) {
+  BertConfig config = small_config(layers, labels);
+  config.initializer_range = deviation;
+  config.exits = exits;
+  save_model(folder, config, seed);
 }
 
 std::string sentences(int rows, int first) {

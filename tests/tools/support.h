@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "nn/bert_config.h"
+
 namespace costeff::testing {
 
 using Json = nlohmann::ordered_json;
@@ -73,6 +75,10 @@ constexpr int kVocabulary = 60;
 std::string vocabulary();  // as vocab.txt
 // A BERT of 2 layers, hidden 32, 128 positions and two labels, "0" and "1" (or one: a regression).
 void make_model(const std::string& folder, const std::vector<std::string>& labels = {"0", "1"});
+// A multi-exit BERT of those sizes; `deviation` of its weights is large enough that sentences differ.
+void make_exits_model(const std::string& folder, std::int64_t layers, const ExitConfig& exits,
+                      std::uint64_t seed, double deviation = 0.2,
+                      const std::vector<std::string>& labels = {"0", "1"});
 // A file of SST-2 whose words tell the label.
 std::string sentences(int rows, int first = 0);
 

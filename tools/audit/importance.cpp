@@ -5,8 +5,10 @@
 #include <optional>
 
 #include "tensor/error.h"
+#include "tools/audit/importance_figures.h"
 #include "tools/audit/options.h"
 #include "tools/commands.h"
+#include "tools/pages/svg.h"
 #include "tools/pages/text.h"
 #include "tools/progress.h"
 #include "tools/streams.h"
@@ -51,7 +53,7 @@ std::string command_of(const Invocation& invocation) {
 int run_audit_importance(const Invocation& invocation) {
   SubjectOptions subject_options;
   audit::ImportanceSettings settings;
-  std::string json, html;
+  std::string json, html, figures;
   Options options("costeff audit importance --model DIR --data PATH [options]",
                   "Scores heads and neurons as slenderising does (Eq. 2), from each part of the loss apart;\n"
                   "then removes every head and a sample of neurons, one at a time, and compares the scores\n"
@@ -73,11 +75,12 @@ int run_audit_importance(const Invocation& invocation) {
   options.add("json", "FILE", &json, "everything, as JSON", {.shown = ""});
   options.add("html", "FILE", &html, "a page that explains itself; gnuplot draws its pictures",
               {.shown = ""});
+  options.add("figures", "DIR", &figures, "a folder for its pictures alone, as SVG", {.shown = ""});
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
 
   // A long computation ends in these files.
-  for (const std::string& file : {json, html}) {
+  for (const std::string& file : {json, html, figures}) {
     if (file.empty()) continue;
     const fs::path folder = fs::absolute(file).parent_path();
     if (!fs::is_directory(folder)) fail("{}: there is no folder {}", file, folder.string());
@@ -95,6 +98,11 @@ int run_audit_importance(const Invocation& invocation) {
   if (!json.empty()) write_audit_file(json, importance_json(report).dump(1) + "\n");
   write_output(importance_text(report));
   if (!html.empty()) write_audit_file(html, importance_page(report));
+  if (figures.empty()) return 0;
+  const std::vector<Figure> drawn = importance_figures(report);
+  fs::create_directories(figures);
+  for (const Figure& figure : drawn)
+    write_audit_file(fmt::format("{}/{}.svg", figures, figure.name), svg_file(figure));
   return 0;
 }
 

@@ -63,6 +63,17 @@ std::string axes(const char* x, const char* y) {
       x, y);
 }
 
+// What was predicted to the right, what came true upward, on scales alike, with the line where both are the
+// same.
+std::string scatter(const Figure& figure, const Series& series, const AxisRange& range,
+                    const std::string& tics, const std::string& settings) {
+  return fmt::format(
+      "{}{}{}{}set xrange {}\nset yrange {}\nset xtics {}\nset ytics {}\n"
+      "plot x with lines dt 2 lw 1.2 lc rgb muted notitle{}\n",
+      edges(figure, 12, figure.height - below_plot(series.key_rows) - 6), key_below(series.key_rows),
+      series.blocks, settings, range_text(range), range_text(range), tics, tics, series.plots);
+}
+
 }  // namespace
 
 Figure score_scatter(const ImportanceReport& report, const UnitsAudit& units) {
@@ -98,12 +109,10 @@ Figure score_scatter(const ImportanceReport& report, const UnitsAudit& units) {
   });
   const AxisRange range{low, high};
   const std::string tics = log_tics(range, power_text);
-  figure.script = fmt::format(
-      "{}{}{}{}set logscale xy\nset xrange {}\nset yrange {}\nset xtics {}\nset ytics {}\n"
-      "plot x with lines dt 2 lw 1.2 lc rgb muted notitle{}\n",
-      edges(figure, 12, figure.height - below_plot(series.key_rows) - 6), key_below(series.key_rows),
-      series.blocks, axes(heads ? "score of the head" : "score of the neuron", "|true change| of the loss"),
-      range_text(range), range_text(range), tics, tics, series.plots);
+  figure.script =
+      scatter(figure, series, range, tics,
+              axes(heads ? "score of the head" : "score of the neuron", "|true change| of the loss") +
+                  "set logscale xy\n");
   return figure;
 }
 
@@ -129,15 +138,12 @@ Figure signed_scatter(const ImportanceReport& report, const UnitsAudit& units) {
     return fmt::format("{:.6g} {:.6g}\n", -sum_of(exits.gate, units, r), r.change.total());
   });
   const AxisRange range = range_of(all, 0.06);
-  const double step = tic_step(range, 4);
-  figure.script = fmt::format(
-      "{}{}{}{}set xrange {}\nset yrange {}\nset xtics {:.6g}\nset ytics {:.6g}\nset format '%g'\n"
-      "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb muted back\n"
-      "set arrow from first 0, graph 0 to first 0, graph 1 nohead lc rgb muted back\n"
-      "plot x with lines dt 2 lw 1.2 lc rgb muted notitle{}\n",
-      edges(figure, 12, figure.height - below_plot(series.key_rows) - 6), key_below(series.key_rows),
-      series.blocks, axes("predicted change of the loss", "true change"), range_text(range),
-      range_text(range), step, step, series.plots);
+  figure.script =
+      scatter(figure, series, range, fmt::format("{:.6g}", tic_step(range, 4)),
+              axes("predicted change of the loss", "true change") +
+                  "set format '%g'\n"
+                  "set arrow from graph 0, first 0 to graph 1, first 0 nohead lc rgb muted back\n"
+                  "set arrow from first 0, graph 0 to first 0, graph 1 nohead lc rgb muted back\n");
   return figure;
 }
 
@@ -229,6 +235,19 @@ Figure cumulative_figure(const ImportanceReport& report) {
       edges(figure, 12, figure.height - below_plot(3) - 6), key_below(3), blocks, most, most / 13 + 1,
       range_text(range), tic_step(range, 6), fmt::join(plots, ", "));
   return figure;
+}
+
+std::vector<Figure> importance_figures(const ImportanceReport& report) {
+  std::vector<Figure> figures = {cumulative_figure(report)};
+  for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
+    if (units->removed.empty()) continue;
+    figures.push_back(score_scatter(report, *units));
+    figures.push_back(signed_scatter(report, *units));
+    figures.push_back(spearman_bars(report, *units));
+  }
+  std::erase_if(figures, [](const Figure& figure) { return !figure.missing.empty(); });
+  for (Figure& figure : figures) figure.svg = draw(figure);
+  return figures;
 }
 
 }  // namespace costeff

@@ -14,5 +14,7 @@ Figure signed_scatter(const ImportanceReport& report, const audit::UnitsAudit& u
 Figure spearman_bars(const ImportanceReport& report, const audit::UnitsAudit& units);
 // The change of the loss over the number of heads that are removed together.
 Figure cumulative_figure(const ImportanceReport& report);
+// All that the report has something to show for, drawn.
+std::vector<Figure> importance_figures(const ImportanceReport& report);
 
 }  // namespace costeff

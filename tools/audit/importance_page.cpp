@@ -47,11 +47,6 @@ std::string figure_element(Figure figure, const char* equation) {
       heading, svg_element(figure), escape_markup(figure.read), escape_markup(figure.look), equation);
 }
 
-std::string section(const char* id, const char* heading, const std::string& content) {
-  return fmt::format("<section aria-labelledby=\"{0}\">\n<h2 id=\"{0}\">{1}</h2>\n{2}</section>\n", id,
-                     heading, content);
-}
-
 std::string answer(const ImportanceReport& report) {
   std::string content;
   for (const Findings& part : importance_findings(report)) {
@@ -60,7 +55,7 @@ std::string answer(const ImportanceReport& report) {
       content += fmt::format("<li>{}</li>\n", escape_markup(finding));
     content += "</ul>\n";
   }
-  return section("answer", "The answer", content);
+  return html_section("answer", "The answer", content);
 }
 
 std::string scatters(const ImportanceReport& report) {
@@ -70,13 +65,13 @@ std::string scatters(const ImportanceReport& report) {
     figures += figure_element(score_scatter(report, *units), kScore);
     figures += figure_element(signed_scatter(report, *units), kGate);
   }
-  return section("predicted", "Predicted and true",
-                 fmt::format("<div class=\"figures\">\n{}</div>\n", figures));
+  return html_section("predicted", "Predicted and true",
+                      fmt::format("<div class=\"figures\">\n{}</div>\n", figures));
 }
 
 std::string wrong(const ImportanceReport& report) {
-  return section("wrong", "Where it is wrong",
-                 misjudged_table(report) + change_heat_table(report) + rank_heat_table(report));
+  return html_section("wrong", "Where it is wrong",
+                      misjudged_table(report) + change_heat_table(report) + rank_heat_table(report));
 }
 
 std::string which(const ImportanceReport& report) {
@@ -88,12 +83,13 @@ std::string which(const ImportanceReport& report) {
   }
   std::string tables;
   for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) tables += matrix_table(*units);
-  return section("which", "Which score, from which loss",
-                 fmt::format("<div class=\"figures\">\n{}</div>\n{}{}", figures, exit_table(report), tables));
+  return html_section(
+      "which", "Which score, from which loss",
+      fmt::format("<div class=\"figures\">\n{}</div>\n{}{}", figures, exit_table(report), tables));
 }
 
 std::string together(const ImportanceReport& report) {
-  return section(
+  return html_section(
       "together", "Removed together",
       fmt::format(
           "<div class=\"figures\">\n{}</div>\n",
@@ -125,9 +121,9 @@ effect there too.</dd>
 )HTML";
 
 std::string reproduce(const ImportanceReport& report) {
-  return section("reproduce", "How to reproduce",
-                 fmt::format("<pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\n",
-                             escape_markup(report.command)));
+  return html_section("reproduce", "How to reproduce",
+                      fmt::format("<pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\n",
+                                  escape_markup(report.command)));
 }
 
 }  // namespace
@@ -139,7 +135,8 @@ std::string importance_page(const ImportanceReport& report) {
       report.layers, report.sentences, report.data, report.teacher.empty() ? "none" : report.teacher,
       report.audit.loss, report.audit.whole.total());
   std::string body = answer(report) + scatters(report) + wrong(report) + which(report) + together(report);
-  body += section("words", "What the words mean", kWords) + comparison_details(report) + reproduce(report);
+  body +=
+      html_section("words", "What the words mean", kWords) + comparison_details(report) + reproduce(report);
   return html_page({.kicker = "Does the Taylor score predict the loss?",
                     .headline = head,
                     .facts = facts,
