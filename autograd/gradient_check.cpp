@@ -33,7 +33,7 @@ class Probe {
   }
 
   double derivative(std::size_t input, std::int64_t entry, double step) const {
-    double& x = inputs_[input].data<double>()[entry];
+    double& x = inputs_[input].host<double>()[entry];
     const double h = step * std::max(1.0, std::abs(x));
     double d[] = {difference(x, h), difference(x, h / 2), difference(x, h / 4)};
     d[0] = (4 * d[1] - d[0]) / 3;
@@ -60,7 +60,7 @@ class Probe {
     x = old;
     double sum = 0;
     for (std::int64_t i = 0; i < cotangent_.numel(); ++i) {
-      sum += cotangent_.data<double>()[i] * (y_above.data<double>()[i] - y_below.data<double>()[i]);
+      sum += cotangent_.host<double>()[i] * (y_above.host<double>()[i] - y_below.host<double>()[i]);
     }
     return sum / (above - below);
   }
@@ -141,7 +141,7 @@ GradientCheck check_gradient(const Differentiable& function, std::span<const Ten
     std::vector<double> numeric;
     double scale = options.floor;
     for (const std::int64_t entry : entries) {
-      analytic.push_back(gradient.defined() ? gradient.data<double>()[entry] : 0);
+      analytic.push_back(gradient.defined() ? gradient.host<double>()[entry] : 0);
       numeric.push_back(probe.derivative(i, entry, options.step));
       for (const double g : {analytic.back(), numeric.back()}) {
         if (std::isfinite(g)) scale = std::max(scale, std::abs(g));

@@ -30,11 +30,14 @@ void bias_gelu_backward(const Record& r, Backward& b) {
   Slot dx = b.slot(0);
   const Slot dbias = b.slot(1);
   if (!dx && !dbias) return;
-  if (!dx) dx = {empty_like(b.dy()), false};
+  // The kernel's two outputs must not be one buffer, as they are where x is its own bias.
+  const Slot both = dx && dbias && dx.tensor.raw() == dbias.tensor.raw() ? dx : Slot{};
+  if (!dx || both) dx = {empty_like(b.dy()), false};
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
     k.bias_gelu_backward(b.dy().shape().rows(), b.dy().shape().cols(), r.saved(0).data<T>(),
-                         r.saved(1).data<T>(), b.dy().data<T>(), dx.beta<T>(), dx.data<T>(), dbias.beta<T>(),
-                         dbias.data<T>());
+                         r.saved(1).data<T>(), b.dy().data<T>(), dx.beta<T>(), dx.data<T>(),
+                         both ? both.beta<T>() : dbias.beta<T>(), dbias.data<T>());
+    if (both) k.scale(b.dy().numel(), T(1), dx.data<T>(), T(1), both.data<T>());
   });
 }
 const Op kBiasGelu("bias_gelu", "y = gelu(x + bias)", bias_gelu_backward);

@@ -12,11 +12,15 @@ void parameters_backward(const Tensor& xhat, Backward& b, std::size_t gamma_inpu
   const Slot dbeta = b.slot(gamma_input + 1);
   if (!dgamma && !dbeta) return;
   const Tensor& dy = b.dy();
-  const Tensor unused = dgamma && dbeta ? Tensor() : empty_like(dy, {dy.shape().cols()});
+  // The kernel's two outputs must not be one buffer, as they are where gamma is beta.
+  const bool both = dgamma && dbeta && dgamma.tensor.raw() == dbeta.tensor.raw();
+  const Tensor apart = dgamma && dbeta && !both ? Tensor() : empty_like(dy, {dy.shape().cols()});
   compute(dy, [&]<class T>(const Kernels<T>& k) {
     k.layer_norm_parameters_backward(dy.shape().rows(), dy.shape().cols(), xhat.data<T>(), dy.data<T>(),
-                                     dgamma.beta<T>(), dgamma ? dgamma.data<T>() : unused.data<T>(),
-                                     dbeta.beta<T>(), dbeta ? dbeta.data<T>() : unused.data<T>());
+                                     dgamma.beta<T>(), dgamma ? dgamma.data<T>() : apart.data<T>(),
+                                     both ? T(0) : dbeta.beta<T>(),
+                                     dbeta && !both ? dbeta.data<T>() : apart.data<T>());
+    if (both) k.scale(apart.numel(), T(1), apart.data<T>(), T(1), dgamma.data<T>());
   });
 }
 

@@ -221,15 +221,15 @@ void GradientAuditor::fold_update(const LaneGradients& g, const LaneOrder& order
   if (g.reached[order.joint(v)] == 0) return;
   const Moments::Next next = moments_[v].next(g, order.joint(v), clip);
   const std::int64_t n = g.values.shape()[1];
-  const double* history = next.history.data<const double>();
-  const double* gain = next.gain.data<const double>();
+  const double* history = next.history.host<const double>();
+  const double* gain = next.gain.host<const double>();
   dispatch(g.values.dtype(), [&](auto element) {
     using T = decltype(element);
-    const T* values = g.values.data<T>();
+    const T* values = g.values.host<T>();
     const T* joint = values + static_cast<std::int64_t>(order.joint(v)) * n;
     // <u_j, u> = sum_i g_j[i] (gain[i] u[i])
     const Tensor weighted = Tensor::empty({n}, g.values.dtype());
-    T* w = weighted.data<T>();
+    T* w = weighted.host<T>();
     for (std::int64_t i = 0; i < n; ++i) {
       const double u = history[i] + gain[i] * static_cast<double>(joint[i]);
       sums.update += u * u;

@@ -60,9 +60,9 @@ void Moments::add(const LaneGradients& gradients, std::size_t lane, double clip)
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
     const auto at = static_cast<std::int64_t>(lane);
-    const T* g = gradients.values.slice(at, at + 1).template data<T>();
-    T* m = m_.data<T>();
-    T* v = v_.data<T>();
+    const T* g = gradients.values.slice(at, at + 1).template host<T>();
+    T* m = m_.host<T>();
+    T* v = v_.host<T>();
     const auto one = static_cast<T>((1 - options_.beta1) * clip);
     const auto two = static_cast<T>((1 - options_.beta2) * clip * clip);
     for_each_element(gradients, [&](std::int64_t i, std::int64_t flat) {
@@ -81,11 +81,11 @@ Moments::Next Moments::next(const LaneGradients& gradients, std::size_t lane, do
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
     const auto at = static_cast<std::int64_t>(lane);
-    const T* g = gradients.values.slice(at, at + 1).template data<T>();
-    const T* m = steps_ > 0 ? m_.data<T>() : nullptr;
-    const T* v = steps_ > 0 ? v_.data<T>() : nullptr;
-    double* history = next.history.data<double>();
-    double* gain = next.gain.data<double>();
+    const T* g = gradients.values.slice(at, at + 1).template host<T>();
+    const T* m = steps_ > 0 ? m_.host<T>() : nullptr;
+    const T* v = steps_ > 0 ? v_.host<T>() : nullptr;
+    double* history = next.history.host<double>();
+    double* gain = next.gain.host<double>();
     for_each_element(gradients, [&](std::int64_t i, std::int64_t flat) {
       const double step = clip * static_cast<double>(g[i]);
       const double before = v == nullptr ? 0 : static_cast<double>(v[flat]);

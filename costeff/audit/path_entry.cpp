@@ -39,7 +39,7 @@ void sum_over_rows(EntryReading& reading, const Tensor& dy, std::int64_t column,
 void sum_over_lookups(EntryReading& reading, const Reader& reader, const Tensor& ids) {
   const Tensor dy = reader.dy();
   for (std::int64_t t = 0; t < ids.numel(); ++t) {
-    if (ids.data<std::int32_t>()[t] != reader.i) continue;
+    if (ids.host<std::int32_t>()[t] != reader.i) continue;
     const double g = dy.at(t * dy.shape().cols() + reader.j);
     add_term(reading, t, g, 1, g);
   }
@@ -132,7 +132,7 @@ class Restored {
 
 // dL/dw of one number, all else as it is: the loss is recorded anew for each value of it.
 Derivative differences(const LossOf& loss, const std::string& from, const Tensor& weight, std::int64_t at) {
-  double& w = weight.data<double>()[at];
+  double& w = weight.host<double>()[at];
   const Restored restored(w);
   const double typical = norm_of(weight) / std::sqrt(static_cast<double>(weight.numel()));
   const auto value_at = [&](double x) {

@@ -30,13 +30,13 @@ void add_products(const Tensor& values, std::span<const std::size_t> lanes, std:
       const std::int64_t width = std::min(kPiece, n - begin);
       for (std::int64_t r = 0; r < rows; ++r) {
         const auto lane = static_cast<std::int64_t>(lanes[static_cast<std::size_t>(r)]);
-        std::copy_n(values.data<T>() + lane * n + begin, width, piece.data<T>() + r * width);
+        std::copy_n(values.host<T>() + lane * n + begin, width, piece.host<T>() + r * width);
       }
       k.gemm(false, true, rows, rows, width, T(1), piece.data<T>(), width, piece.data<T>(), width, T(0),
              found.data<T>(), rows);
       for (std::size_t a = 0; a < lanes.size(); ++a) {
         for (std::size_t b = 0; b < lanes.size(); ++b)
-          products[lanes[a] * count + lanes[b]] += static_cast<double>(found.data<T>()[a * lanes.size() + b]);
+          products[lanes[a] * count + lanes[b]] += static_cast<double>(found.host<T>()[a * lanes.size() + b]);
       }
     }
   });

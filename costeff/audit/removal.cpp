@@ -37,7 +37,7 @@ class ZeroedColumns {
       const std::int64_t cols = matrix_.shape().cols();
       for (std::int64_t r = 0; r < matrix_.shape()[0]; ++r) {
         for (const std::int64_t place : places_) {
-          auto* element = matrix_.data<decltype(type)>() + r * cols + place * width_;
+          auto* element = matrix_.host<decltype(type)>() + r * cols + place * width_;
           for (std::int64_t c = 0; c < width_; ++c) f(element + c);
         }
       }

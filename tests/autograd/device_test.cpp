@@ -17,7 +17,8 @@ TEST(OperationsOnADevice, GiveTheSameBits) {
     for (const Tensor& input : c.inputs) there.push_back(input.to(kMock));
     const Outcome a = run(c.function, c.inputs);
     Outcome b;
-    ASSERT_NO_THROW(b = run(c.function, there));
+    EXPECT_NO_THROW(b = run(c.function, there));
+    if (!b.value.defined()) continue;
     EXPECT_EQ(b.value.device(), kMock);
     expect_equal(b.value, a.value);
     for (std::size_t i = 0; i < c.inputs.size(); ++i) {

@@ -269,5 +269,14 @@ TEST(Devices, SayWhatComputes) {
   EXPECT_THAT(text.out, HasSubstr(json["cpu"]["blas_kernels"].get<std::string>()));
 }
 
+TEST(Devices, ThatCannotBeUsedAreErrors) {
+  EXPECT_TRUE(fails(run({"predict", "--model", "none", "--device", "gpu"}), 2, {"--device gpu", "cuda:N"}));
+  EXPECT_TRUE(fails(run({"predict", "--model", "none", "--device", "mock"}), 2, {"--device mock"}));
+  EXPECT_TRUE(fails(run({"predict", "--model", "none", "--device", "cuda:127"}), 1, {"--device cuda:127"}));
+  const std::string reason = run({"devices", "--json"}).json()["cuda_unavailable"];
+  if (reason.empty()) return;
+  EXPECT_TRUE(fails(run({"predict", "--model", "none", "--device", "cuda"}), 1, {reason, "--device cpu"}));
+}
+
 }  // namespace
 }  // namespace costeff::testing
