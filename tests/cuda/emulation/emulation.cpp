@@ -66,13 +66,13 @@ void fibre_main() {
   _longjmp(machine.place, 1);
 }
 
-void wait(State state) {
+[[gnu::noinline]] void wait(State state) {
   Fibre& mine = machine.fibres[machine.running];
   mine.state = state;
   if (_setjmp(mine.place) == 0) _longjmp(machine.place, 1);
 }
 
-void resume(Fibre& fibre) {
+[[gnu::noinline]] void resume(Fibre& fibre) {
   if (_setjmp(machine.place) != 0) return;  // it waits, or is done
   if (fibre.entered) _longjmp(fibre.place, 1);
   fibre.entered = true;
@@ -110,21 +110,24 @@ std::uint32_t warps_that_come_late() {
   return machine.order == Order::shuffled ? static_cast<std::uint32_t>(machine.random()) : 0;
 }
 
-void run_block(unsigned threads) {
-  for (unsigned t = 0; t < threads; ++t) {
-    Fibre& f = machine.fibres[t];
+// Not inlined, as resume() and wait() are not: a loop's variables do not outlive a function that returns
+// twice.
+[[gnu::noinline]] void prepare(Fibre& f) {
 #if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(f.stack.get(), kStack);  // of the frames of the block before
+  __asan_unpoison_memory_region(f.stack.get(), kStack);  // of the frames of the block before
 #endif
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack.get();
-    f.context.uc_stack.ss_size = kStack;
-    f.context.uc_link = nullptr;
-    makecontext(&f.context, fibre_main, 0);
-    f.state = State::ready;
-    f.entered = false;
-    f.turn = 0;
-  }
+  getcontext(&f.context);
+  f.context.uc_stack.ss_sp = f.stack.get();
+  f.context.uc_stack.ss_size = kStack;
+  f.context.uc_link = nullptr;
+  makecontext(&f.context, fibre_main, 0);
+  f.state = State::ready;
+  f.entered = false;
+  f.turn = 0;
+}
+
+void run_block(unsigned threads) {
+  for (unsigned t = 0; t < threads; ++t) prepare(machine.fibres[t]);
   do {
     const std::uint32_t late = warps_that_come_late();
     for (const unsigned t : ordered(threads)) {
