@@ -13,7 +13,7 @@ binaries=("$build/tools/costeff" "$build/tests/test_cuda")
 for binary in "${binaries[@]}"; do
   [[ -x $binary ]] || { echo "gpu_bundle.sh: $binary is not there; tools/build.sh makes it" >&2 && exit 1; }
 done
-ldd "${binaries[1]}" | grep -q libcublas ||
+! "${binaries[0]}" devices | grep -q "this build of costeff has no CUDA" ||
   { echo "gpu_bundle.sh: $build was built without CUDA (no nvcc was found, or COSTEFF_CUDA is OFF)" >&2 && exit 1; }
 
 folder=$(mktemp -d)

@@ -1,12 +1,29 @@
 // cuBLAS on the stream of a device.
+//
+// The library is loaded when a device is first used: 600 MB that commands on the CPU need not wait for, nor
+// have.
 #pragma once
 
 #include <cublas_v2.h>
 
 #include <cstdint>
 #include <mutex>
+#include <string>
 
 namespace costeff::cuda {
+
+// The functions of cuBLAS that are called, by their names there.
+struct BlasLibrary {
+  decltype(&cublasCreate) create = nullptr;
+  decltype(&cublasSetStream) set_stream = nullptr;
+  decltype(&cublasSetWorkspace) set_workspace = nullptr;
+  decltype(&cublasSetMathMode) set_math_mode = nullptr;
+  decltype(&cublasGetStatusString) status_string = nullptr;
+  decltype(&cublasSgemm_64) sgemm = nullptr;
+  decltype(&cublasDgemm_64) dgemm = nullptr;
+  std::string missing;  // why it could not be loaded; else empty
+};
+const BlasLibrary& blas_library();
 
 // Of the device that the calling thread uses. It has a workspace of its own and one stream, so that the same
 // call gives the same bits (CUBLAS_WORKSPACE_CONFIG's purpose), and computes f32 in f32: no TF32.

@@ -26,9 +26,11 @@ void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   const std::lock_guard lock(blas_mutex());
   if constexpr (std::is_same_v<T, float>) {
-    status = cublasSgemm_64(blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, ldb, a, lda, &beta, c, ldc);
+    status = blas_library().sgemm(blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, ldb, a, lda, &beta, c,
+                                  ldc);
   } else {
-    status = cublasDgemm_64(blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, ldb, a, lda, &beta, c, ldc);
+    status = blas_library().dgemm(blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, ldb, a, lda, &beta, c,
+                                  ldc);
   }
   check_gemm(status, trans_a, trans_b, m, n, k, lda, ldb, ldc);
 }

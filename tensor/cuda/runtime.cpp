@@ -85,19 +85,20 @@ struct Memory : DeviceMemory {
 };
 
 void check_blas(cublasStatus_t status, const char* call) {
-  if (status != CUBLAS_STATUS_SUCCESS) fail("CUDA: {}: {}", call, cublasGetStatusString(status));
+  if (status != CUBLAS_STATUS_SUCCESS) fail("CUDA: {}: {}", call, blas_library().status_string(status));
 }
 
 void set_up(Memory& device, int index) {
   const Using using_device(index);
   device.index = index;
   check(cudaStreamCreateWithFlags(&device.work, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-  check_blas(cublasCreate(&device.blas), "cublasCreate");
-  check_blas(cublasSetStream(device.blas, device.work), "cublasSetStream");
+  const BlasLibrary& library = blas_library();
+  check_blas(library.create(&device.blas), "cublasCreate");
+  check_blas(library.set_stream(device.blas, device.work), "cublasSetStream");
   void* workspace = nullptr;
   check(cudaMalloc(&workspace, kBlasWorkspace), "cudaMalloc of cuBLAS's workspace");
-  check_blas(cublasSetWorkspace(device.blas, workspace, kBlasWorkspace), "cublasSetWorkspace");
-  check_blas(cublasSetMathMode(device.blas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
+  check_blas(library.set_workspace(device.blas, workspace, kBlasWorkspace), "cublasSetWorkspace");
+  check_blas(library.set_math_mode(device.blas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode");
 }
 
 // Devices live as long as the process: the driver goes before static objects do.
@@ -154,7 +155,7 @@ std::string why_unavailable() {
         "for 8.x and 9.0",
         properties.name, properties.major, properties.minor);
   }
-  return {};
+  return blas_library().missing;
 }
 
 template <class T>
@@ -241,7 +242,7 @@ void check_gemm(cublasStatus_t status, bool trans_a, bool trans_b, std::int64_t 
                 std::int64_t k, std::int64_t lda, std::int64_t ldb, std::int64_t ldc) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
   fail("CUDA: gemm {} x {} x {} (a{} with rows of {}, b{} of {}, c of {}) failed on GPU {}: {}", m, n, k,
-       trans_a ? "^T" : "", lda, trans_b ? "^T" : "", ldb, ldc, used, cublasGetStatusString(status));
+       trans_a ? "^T" : "", lda, trans_b ? "^T" : "", ldb, ldc, used, blas_library().status_string(status));
 }
 
 void* scratch(std::size_t bytes) {
