@@ -3,9 +3,8 @@
 // A general product copies b into blocks first, which here would cost more than the product. Instead four
 // rows of b and up to six of a meet in registers along k, where both are contiguous: each element of b is
 // read from memory once.
-#include "tensor/cpu/products.h"
-
 #include "tensor/cpu/isa.h"
+#include "tensor/cpu/products.h"
 
 namespace costeff::COSTEFF_ISA {
 namespace {

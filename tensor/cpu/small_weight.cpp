@@ -3,10 +3,9 @@
 // A general product copies both operands into blocks and passes over c once more to clear it, which a product
 // so thin does not pay back. Here b alone is copied, a strip of its rows at a time, transposed; rows of a are
 // read where they are, and c is written once.
-#include "tensor/cpu/products.h"
-
 #include "tensor/cpu/isa.h"
 #include "tensor/cpu/panel.h"
+#include "tensor/cpu/products.h"
 
 namespace costeff::COSTEFF_ISA {
 namespace {
