@@ -47,19 +47,14 @@ Bert::Layer Bert::make_layer(std::int64_t k) const {
 Bert::Exit Bert::make_exit(std::int64_t i) const {
   const bool last = i == config_.layers();
   const std::string highway = "bert.encoder.highway." + std::to_string(i - 1);
-  const std::int64_t hidden = config_.hidden_size;
-  std::int64_t width = hidden;
-  bool dense = true;  // BERT's pooler
-  if (config_.exits) {
-    dense = config_.exits->dense;
-    if (config_.exits->mode == HiddenMode::concat) width *= std::min(config_.exits->last_hidden, i + 1);
-  }
-  std::optional<Linear> pooler;
-  if (dense) pooler.emplace(*store_, (last ? "bert" : highway) + ".pooler.dense", width, hidden);
-  return {pooler,
-          Linear(*store_, last ? "classifier" : highway + ".classifier", dense ? hidden : width,
-                 config_.num_labels()),
-          "exit." + std::to_string(i)};
+  const ExitShape shape = config_.exit_shape(i);
+  std::optional<Linear> dense;
+  if (shape.dense)
+    dense.emplace(*store_, (last ? "bert" : highway) + ".pooler.dense", shape.read, config_.hidden_size);
+  return {
+      dense,
+      Linear(*store_, last ? "classifier" : highway + ".classifier", shape.classifier, config_.num_labels()),
+      "exit." + std::to_string(i)};
 }
 
 std::unique_ptr<Bert> Bert::copy(Device device) const {
