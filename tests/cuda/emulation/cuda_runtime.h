@@ -10,6 +10,8 @@
 #include <cstring>
 #include <functional>
 
+// NOLINTBEGIN(readability-identifier-naming): the names are NVIDIA's
+
 #define __global__
 #define __device__
 #define __host__
@@ -104,3 +106,5 @@ inline int __syncthreads_or(int mine) {
 inline int __ffs(int x) {
   return __builtin_ffs(x);
 }
+
+// NOLINTEND(readability-identifier-naming)
