@@ -3,6 +3,7 @@
 //
 //   bench_bert --model base|minilm --batch 8 --tokens 128 --mode train|infer
 //   bench_bert --model DIR --tsv train.tsv --batch 32 --tokens 128 --mode train|infer
+//   bench_bert --model base --vocab DIR --tsv train.tsv --device cuda --precision bf16
 //
 // Training is forward, cross-entropy, backward, clipping to 1.0, AdamW, dropout 0.1. Sentences of a TSV are
 // packed, without padding.
@@ -57,7 +58,8 @@ std::vector<Batch> batches_of(const po::variables_map& flags, const std::string&
   const auto count = flags["reps"].as<std::size_t>() + 3;
   if (!flags.contains("tsv"))
     return std::vector<Batch>(count, random_batch(size, flags["tokens"].as<std::size_t>()));
-  const Tokenizer tokenizer = Tokenizer::from_folder(folder);
+  const Tokenizer tokenizer =
+      Tokenizer::from_folder(flags.contains("vocab") ? flags["vocab"].as<std::string>() : folder);
   const Task task = find_task("SST-2");
   std::vector<Example> rows = load_examples(task, flags["tsv"].as<std::string>()).rows;
   std::shuffle(rows.begin(), rows.end(), std::mt19937(0));
@@ -79,7 +81,9 @@ int main(int argc, char** argv) {
       "batch", po::value<std::size_t>()->default_value(32))(
       "tokens", po::value<std::size_t>()->default_value(128))("tsv", po::value<std::string>())(
       "mode", po::value<std::string>()->default_value("train"))(
-      "reps", po::value<std::size_t>()->default_value(8))("threads", po::value<int>()->default_value(2));
+      "reps", po::value<std::size_t>()->default_value(8))("threads", po::value<int>()->default_value(2))(
+      "vocab", po::value<std::string>())("device", po::value<std::string>()->default_value("cpu"))(
+      "precision", po::value<std::string>()->default_value("f32"));
   po::variables_map flags;
   po::store(po::parse_command_line(argc, argv, options), flags);
   set_threads(flags["threads"].as<int>());
@@ -92,6 +96,8 @@ int main(int argc, char** argv) {
   } else {
     model = load_bert(name, {.labels = {"0", "1"}});
   }
+  model->to(device_named(flags["device"].as<std::string>()));
+  model->set_precision(precision_named(flags["precision"].as<std::string>()));
   const std::vector<Batch> batches = batches_of(flags, name);
   const bool train = flags["mode"].as<std::string>() == "train";
   std::optional<Trainer> trainer;
@@ -133,8 +139,9 @@ int main(int argc, char** argv) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   fmt::print(
-      R"({{"engine": "costeff", "model": "{}", "mode": "{}", "pad": "{}", "batch": {}, "max_tokens": {}, )",
-      name, flags["mode"].as<std::string>(), flags.contains("tsv") ? "packed" : "none",
+      R"({{"engine": "costeff", "device": "{}", "precision": "{}", "model": "{}", "mode": "{}", "pad": "{}", "batch": {}, "max_tokens": {}, )",
+      flags["device"].as<std::string>(), flags["precision"].as<std::string>(), name,
+      flags["mode"].as<std::string>(), flags.contains("tsv") ? "packed" : "none",
       flags["batch"].as<std::size_t>(), flags["tokens"].as<std::size_t>());
   fmt::print(
       R"("median_s": {:.5f}, "seq_per_s": {:.2f}, "real_tokens_per_s": {:.0f}, "useful_gflops_per_s": {:.1f}, )",

@@ -1,10 +1,12 @@
 """This engine beside PyTorch on the same work, in turns, and the ratio of medians.
 
     python3 bench/compare.py --model BACKBONE --glue SST2_FOLDER [--python ENV/bin/python] [--rounds 3] [--only NAME ...] [--busy]
+    python3 bench/compare.py --device cuda --model BACKBONE --glue SST2_FOLDER [--json FILE]
 
 BACKBONE is a Hugging Face folder (tools/fetch_backbone.sh), SST2_FOLDER holds train.tsv and dev.tsv. --python is an interpreter with
 torch, transformers and safetensors. Prints a Markdown table; a ratio above 1 means that this engine is faster. With --busy it prints how
-many times as long a step takes while one other process keeps a core busy.
+many times as long a step takes while one other process keeps a core busy. With --device cuda the work is a GPU's: BERT-base in bf16 and f32,
+beside PyTorch as it is and compiled.
 """
 import argparse
 import json
@@ -23,6 +25,8 @@ parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--threads", default="2")
 parser.add_argument("--only", nargs="*", default=[])
 parser.add_argument("--busy", action="store_true")
+parser.add_argument("--device", default="cpu")
+parser.add_argument("--json", help="file for the table as JSON")
 args = parser.parse_args()
 
 TRAIN, DEV = (str(Path(args.glue) / name) for name in ("train.tsv", "dev.tsv"))
@@ -35,6 +39,14 @@ WORK = {
     "infer-sst2": (["--model", args.model, "--tsv", DEV, "--mode", "infer", "--reps", "24"], ["bucket"]),
     "infer-sst2-1": (["--model", args.model, "--tsv", DEV, "--mode", "infer", "--batch", "1", "--reps", "300"], ["bucket"]),
 }
+BASE = ["--model", "base", "--device", args.device]
+SENTENCES = ["--vocab", args.model, "--tsv", TRAIN, "--batch", "64", "--reps", "60"]
+GPU_WORK = {f"{name}-{precision}": (BASE + flags + ["--precision", precision], layouts)
+            for precision in ("bf16", "f32")
+            for name, flags, layouts in (
+                ("train-base-32x128", ["--batch", "32", "--reps", "20"], [None]),
+                ("train-base-sst2-64", SENTENCES, ["bucket"]),
+                ("infer-base-sst2-64", SENTENCES + ["--mode", "infer"], ["bucket"]))}
 
 
 def measure(command):
@@ -75,17 +87,32 @@ if args.busy:
         print(f"| {name} | {ours:.2f} | {beside_a_busy_process(torch_command(flags, layouts[0])):.2f} |", flush=True)
     raise SystemExit
 
-print("| work | this engine, seq/s | PyTorch, seq/s | ratio | peak MB, this engine | PyTorch |")
-print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
-for name, (flags, layouts) in WORK.items():
+
+
+def beside_torch(name, flags, layouts, variants):
+    """A row for each layout and variant of PyTorch, in turns with this engine: a machine's speed drifts."""
+    for layout in layouts:
+        for variant in variants:
+            ours, theirs = [], []
+            for _ in range(args.rounds):
+                ours.append(measure([args.binary] + flags))
+                theirs.append(measure(torch_command(flags, layout) + variant))
+            label = " ".join([name] + ([f"--pad {layout}"] if layout else []) + variant)
+            yield {"work": label, "ratio": middle(ours, "seq_per_s") / middle(theirs, "seq_per_s"),
+                   **{f"{who} {key}": middle(runs, key) for who, runs in (("ours", ours), ("PyTorch", theirs))
+                      for key in ("seq_per_s", "real_tokens_per_s", "useful_gflops_per_s", "peak_mb")}}
+
+
+on_gpu = args.device != "cpu"
+print("| work | this engine, seq/s | PyTorch, seq/s | ratio | useful TFLOP/s | peak MB, this engine | PyTorch |")
+print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+rows = []
+for name, (flags, layouts) in (GPU_WORK if on_gpu else WORK).items():
     if args.only and name not in args.only:
         continue
-    for layout in layouts:
-        ours, theirs = [], []
-        for _ in range(args.rounds):  # in turns: a machine's speed drifts
-            ours.append(measure([args.binary] + flags))
-            theirs.append(measure(torch_command(flags, layout)))
-        a, b = middle(ours, "seq_per_s"), middle(theirs, "seq_per_s")
-        label = name + (f" (--pad {layout})" if layout else "")
-        print(f"| {label} | {a:.1f} | {b:.1f} | {a / b:.2f} | {middle(ours, 'peak_mb'):.0f} | {middle(theirs, 'peak_mb'):.0f} |",
-              flush=True)
+    for row in beside_torch(name, flags, layouts, [[], ["--compile"]] if on_gpu and "bf16" in flags else [[]]):
+        rows.append(row)
+        print(f"| {row['work']} | {row['ours seq_per_s']:.1f} | {row['PyTorch seq_per_s']:.1f} | {row['ratio']:.2f} | "
+              f"{row['ours useful_gflops_per_s'] / 1e3:.2f} | {row['ours peak_mb']:.0f} | {row['PyTorch peak_mb']:.0f} |", flush=True)
+if args.json:
+    Path(args.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -22,6 +22,10 @@ parser.add_argument("--pad", default="bucket", choices=["max", "batch", "bucket"
 parser.add_argument("--mode", default="train", choices=["train", "infer"])
 parser.add_argument("--reps", type=int, default=8)
 parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--vocab", help="a Hugging Face folder with vocab.txt, for a model that is none")
+parser.add_argument("--device", default="cpu")
+parser.add_argument("--precision", default="f32", choices=["f32", "bf16"], help="bf16: autocast")
+parser.add_argument("--compile", action="store_true")
 args = parser.parse_args()
 
 torch.set_num_threads(args.threads)
@@ -43,7 +47,7 @@ def sentences():
     rows = rows[: args.batch * (args.reps + 3)]
     if args.pad == "bucket":
         rows.sort(key=lambda row: len(row["sentence"]))
-    tokenizer = BertTokenizerFast(vocab_file=f"{args.model}/vocab.txt")
+    tokenizer = BertTokenizerFast(vocab_file=f"{args.vocab or args.model}/vocab.txt")
     for i in range(0, len(rows) - args.batch + 1, args.batch):
         chunk = rows[i : i + args.batch]
         encoded = tokenizer([row["sentence"] for row in chunk], truncation=True, max_length=args.tokens,
@@ -60,25 +64,40 @@ else:
                 "labels": torch.arange(args.batch) % 2}] * (args.reps + 3)
 
 training = args.mode == "train"
-model.train(training)
+model.to(args.device).train(training)
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, weight_decay=0.01, fused=True) if training else None
+forward = torch.compile(model, dynamic=args.tsv is not None) if args.compile else model
 
 
 def step(batch):
+    batch = {key: value.to(args.device, non_blocking=True) for key, value in batch.items()}
+    autocast = torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.precision == "bf16")
     if not training:
-        with torch.inference_mode():
-            model(**{key: value for key, value in batch.items() if key != "labels"})
+        with torch.inference_mode(), autocast:
+            forward(**{key: value for key, value in batch.items() if key != "labels"})
         return
     optimizer.zero_grad(set_to_none=True)
-    model(**batch).loss.backward()
+    with autocast:
+        loss = forward(**batch).loss
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
 
 
+def wait():
+    if torch.device(args.device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+if args.compile:  # each layout once: what compiling takes is not timed
+    for batch in batches:
+        step(batch)
 timings = []
 for batch in batches:
+    wait()
     start = time.perf_counter()
     step(batch)
+    wait()
     timings.append((time.perf_counter() - start, int(batch["attention_mask"].sum())))
 timings = timings[3:]  # warming up
 seconds = sum(t for t, _ in timings)
@@ -86,7 +105,8 @@ tokens = sum(n for _, n in timings)
 c = model.config
 per_token = (6 if training else 2) * c.num_hidden_layers * (4 * c.hidden_size**2 + 2 * c.hidden_size * c.intermediate_size)
 print(json.dumps({
-    "engine": "torch " + torch.__version__, "model": args.model, "mode": args.mode, "pad": args.pad if args.tsv else "none",
+    "engine": "torch " + torch.__version__ + (" compiled" if args.compile else ""), "device": args.device,
+    "precision": args.precision, "model": args.model, "mode": args.mode, "pad": args.pad if args.tsv else "none",
     "batch": args.batch, "max_tokens": args.tokens, "median_s": round(sorted(t for t, _ in timings)[len(timings) // 2], 5),
     "seq_per_s": round(args.batch * len(timings) / seconds, 2), "real_tokens_per_s": round(tokens / seconds),
     "useful_gflops_per_s": round(per_token * tokens / seconds / 1e9, 1),

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# One archive with what proves the CUDA backend on a machine with a GPU: the binary, the kernels' tests, their
-# shared libraries and tools/gpu_check.sh. Not in it: the driver, glibc, and cuBLAS, which alone is ten times the
-# limit and comes with CUDA 13 and with PyTorch for it.
-#   tools/gpu_bundle.sh [BUILD [ARCHIVE]]     default: build/release gpu_bundle.tar.gz
+# One archive with what proves the CUDA backend on a machine with a GPU: binary, kernels' tests and benchmarks with
+# their shared libraries, a small model (the default backbone's first three layers, in f16), the sample data and
+# tools/gpu_check.sh. Not in it: the driver, glibc, and cuBLAS, which alone is ten times the limit and comes with
+# CUDA 13 and with PyTorch for it.
+#   tools/gpu_bundle.sh [BUILD [ARCHIVE]]     default: build/release gpu_bundle.tar.xz
 set -euo pipefail
 
 (($# <= 2)) || { echo "usage: tools/gpu_bundle.sh [BUILD [ARCHIVE]]" >&2 && exit 2; }
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=${1:-$source/build/release} archive=${2:-gpu_bundle.tar.gz}
+build=${1:-$source/build/release} archive=${2:-gpu_bundle.tar.xz}
 limit=$((60 * 1000 * 1000))
-binaries=("$build/tools/costeff" "$build/tests/test_cuda")
+binaries=("$build/tools/costeff" "$build/tests/test_cuda" "$build/bench/bench_bert")
+backbone=${XDG_CACHE_HOME:-$HOME/.cache}/costeff/minilm-l6
+[[ -f $backbone/model.safetensors ]] || { echo "gpu_bundle.sh: no backbone; tools/fetch_backbone.sh fetches it" >&2 && exit 1; }
 for binary in "${binaries[@]}"; do
   [[ -x $binary ]] || { echo "gpu_bundle.sh: $binary is not there; tools/build.sh makes it" >&2 && exit 1; }
 done
@@ -19,11 +22,36 @@ done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 bundle=$folder/gpu_bundle
-mkdir -p "$bundle/bin" "$bundle/lib" "$bundle/data"
+mkdir -p "$bundle/bin" "$bundle/lib" "$bundle/data" "$bundle/model" "$bundle/bench"
 cp "${binaries[@]}" "$bundle/bin"
 strip "$bundle"/bin/*
 cp -r "$source/data/samples" "$bundle/data"
 cp "$source/tools/gpu_check.sh" "$bundle"
+cp "$source"/bench/{compare,torch_bert,kernel_times}.py "$bundle/bench"
+cp "$backbone"/{vocab.txt,tokenizer_config.json} "$bundle/model"
+python3 - "$backbone" "$bundle/model" 3 <<'PYTHON'
+import json, re, struct, sys
+
+source, target, layers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+config = json.load(open(source + "/config.json"))
+json.dump({**config, "num_hidden_layers": layers}, open(target + "/config.json", "w"), indent=1)
+with open(source + "/model.safetensors", "rb") as file:
+    header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    weights = file.read()
+kept, data = {}, b""
+for name, tensor in header.items():
+    layer = re.search(r"layer\.(\d+)\.", name)
+    if name == "__metadata__" or tensor["dtype"] != "F32" or (layer and int(layer[1]) >= layers):
+        continue
+    begin, end = tensor["data_offsets"]
+    count = (end - begin) // 4
+    halves = struct.pack(f"<{count}e", *struct.unpack(f"<{count}f", weights[begin:end]))
+    kept[name] = {"dtype": "F16", "shape": tensor["shape"], "data_offsets": [len(data), len(data) + len(halves)]}
+    data += halves
+text = json.dumps(kept).encode()
+with open(target + "/model.safetensors", "wb") as file:
+    file.write(struct.pack("<Q", len(text)) + text + data)
+PYTHON
 # libraries that must be the machine's own
 own='^(libcuda|libcublas|libcublasLt|libc|libm|libdl|librt|libpthread|libresolv|ld-linux-x86-64)\.so'
 ldd "${binaries[@]}" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | sort -u |
@@ -31,7 +59,7 @@ ldd "${binaries[@]}" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | sort -u
     [[ $name =~ $own ]] || cp -L "$path" "$bundle/lib/$name"
   done
 git -C "$source" rev-parse HEAD >"$bundle/commit" 2>/dev/null || echo unknown >"$bundle/commit"
-tar -C "$folder" -cf - gpu_bundle | gzip -9 >"$archive"
+tar -C "$folder" -cf - gpu_bundle | xz -9 -T0 >"$archive"
 bytes=$(stat -c %s "$archive")
 ((bytes <= limit)) || { echo "gpu_bundle.sh: $archive has $bytes bytes, more than $limit" >&2 && exit 1; }
 echo "$archive: $((bytes / 1000000)) MB; on the machine with the GPU: tar xf $(basename "$archive") && gpu_bundle/gpu_check.sh"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Proves the CUDA backend on this machine, in the bundle that tools/gpu_bundle.sh made: every kernel against the
-# CPU in f64 and twice for the same bits, and under compute-sanitizer (memcheck, racecheck) where it is installed.
-# Prints a table and writes FOLDER/gpu_check.json; logs lie beside it. Exit code 0 when all that ran held.
+# CPU in f64 and twice for the same bits, and under compute-sanitizer (memcheck, racecheck); `costeff run` on the
+# CPU, on the GPU, and there again for the same bits; where python3 has torch and transformers, speed beside
+# PyTorch; where ncu is installed, which kernels a training step spends its time in. Prints a table and writes
+# FOLDER/gpu_check.json; logs lie beside it. Exit code 0 when all that ran held. About 8 minutes.
 #   gpu_check.sh [FOLDER]     FOLDER: where results go; default: gpu_check
 set -uo pipefail
 
@@ -71,10 +73,63 @@ check "kernels f32" "$test_cuda" --gtest_filter='CudaKernel/GpuF32.*'
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 for tool in memcheck racecheck; do
   if [[ -z $sanitizer ]]; then
-    record "$tool" "not run" 0  # no compute-sanitizer here
+    record "$tool" "not run" 0 # no compute-sanitizer here
   else
-    check "$tool" timeout 150 "$sanitizer" --tool "$tool" --error-exitcode 1 "$test_cuda" --gtest_filter='CudaKernel/GpuF32.*'
+    check "$tool" timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 1 "$test_cuda" --gtest_filter='CudaKernel/GpuF32.*'
   fi
 done
+
+# The whole pipeline on three layers, an epoch a stage.
+pipeline() { # DEVICE OUT MORE...
+  rm -rf "$2"
+  timeout 150 "$here/bin/costeff" run --model "$here/model" --task sst2 --data "$here/data/samples/SST-2" --device "$1" --out "$2" \
+    --heads 2 --ffn 128 --rank 48 --set finetune.epochs=1,assist.epochs=1,slenderise.epochs=1,recover.epochs=1 "${@:3}"
+}
+scores() { # RUN...: accuracies at full depth of every model, a line each run
+  python3 - "$@" <<'PY'
+import json, sys
+for run in sys.argv[1:]:
+    models = json.load(open(run + "/results.json"))["models"]
+    print(run.rsplit("/", 1)[-1], " ".join(f"{m['name']} {m['score']:.4f}" for m in models))
+PY
+}
+same_scores() { # the slender model's, within half a point
+  scores "$1" "$2" && python3 - "$1" "$2" <<'PY'
+import json, sys
+def slender(run):
+    return next(m["score"] for m in json.load(open(run + "/results.json"))["models"] if m["name"] == "COST-EFF, full depth")
+sys.exit(abs(slender(sys.argv[1]) - slender(sys.argv[2])) > 0.005)
+PY
+}
+check "run, CPU" pipeline cpu "$out/run_cpu"
+check "run, GPU" pipeline cuda "$out/run_gpu"
+check "run, GPU again" pipeline cuda "$out/run_again"
+check "the same bits" cmp "$out/run_gpu/recover/last/model.safetensors" "$out/run_again/recover/last/model.safetensors"
+check "run, GPU, bf16" pipeline cuda "$out/run_bf16" --precision bf16
+check "within 0.5 points of the CPU" same_scores "$out/run_cpu" "$out/run_gpu"
+cat "$out/within_0.5_points_of_the_CPU.log"
+rm -rf "$out"/run_*/*/checkpoints
+
+mkdir -p "$out/SST-2"
+for part in train dev; do gunzip -c "$here/data/samples/SST-2/$part.tsv.gz" >"$out/SST-2/$part.tsv"; done
+if python3 -c 'import torch, transformers' 2>/dev/null; then
+  check "speed beside PyTorch" timeout 300 python3 "$here/bench/compare.py" --device cuda --model "$here/model" --glue "$out/SST-2" \
+    --binary "$here/bin/bench_bert" --rounds 1 --json "$out/speed.json"
+  cat "$out/speed_beside_PyTorch.log"
+else
+  record "speed beside PyTorch" "not run" 0 # no torch and transformers here
+fi
+profiler=$(command -v ncu || ls /usr/local/cuda/bin/ncu 2>/dev/null)
+if [[ -n $profiler ]]; then
+  profile() {
+    timeout 90 "$profiler" --clock-control none --csv --metrics gpu__time_duration.sum --launch-skip 2500 --launch-count 600 \
+      "$here/bin/bench_bert" --model base --vocab "$here/model" --tsv "$out/SST-2/train.tsv" --batch 64 --reps 5 --device cuda --precision bf16 |
+      python3 "$here/bench/kernel_times.py"
+  }
+  check "profile" profile
+  cat "$out/profile.log"
+else
+  record "profile" "not run" 0 # no ncu here
+fi
 finish "$($held && echo passed || echo failed)"
 $held
