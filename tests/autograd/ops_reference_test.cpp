@@ -5,6 +5,7 @@
 
 #include "nn/safetensors.h"
 #include "tests/autograd/support.h"
+#include "tests/device.h"
 #include "tests/support.h"
 
 namespace costeff {
@@ -36,7 +37,7 @@ Tensor read(const SafetensorsFile& file, const std::string& name, DType dtype) {
   }
   const Tensor t = Tensor::empty(shape, DType::f64);
   file.read_f64(name, t.data<double>(), t.numel());
-  return t.to(dtype);
+  return t.to(dtype).to(test_device());
 }
 
 // The labels and the teacher that the reference was made with are no tensors of the file: its README's
@@ -48,7 +49,7 @@ Variable hard_loss(Inputs x) {
 
 Variable soft_loss(Inputs x) {
   const Tensor& z = x[0].value();
-  const Tensor teacher = Tensor::empty(z.shape(), z.dtype());
+  const Tensor teacher = Tensor::empty(z.shape(), z.dtype(), z.device());
   const std::int64_t rows = z.shape()[0];
   for (std::int64_t i = 0; i < rows; ++i) teacher.slice(i, i + 1).copy_from(z.slice(rows - 1 - i, rows - i));
   return soft_cross_entropy(x[0], teacher, 2);

@@ -9,12 +9,12 @@ namespace {
 
 using namespace testing;
 
-struct Precision {
+struct Accuracy {
   DType dtype;
   double tolerance;
 };
 
-class LossesReference : public ::testing::TestWithParam<Precision> {
+class LossesReference : public ::testing::TestWithParam<Accuracy> {
  protected:
   DType dtype() const { return GetParam().dtype; }
   double tolerance() const { return GetParam().tolerance; }
@@ -97,7 +97,7 @@ TEST_P(LossesReference, EveryStage) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, LossesReference,
-                         ::testing::Values(Precision{DType::f64, 1e-10}, Precision{DType::f32, 1e-4}),
+                         ::testing::Values(Accuracy{DType::f64, 1e-10}, Accuracy{DType::f32, 1e-4}),
                          [](const auto& p) { return std::string(name_of(p.param.dtype)); });
 
 }  // namespace

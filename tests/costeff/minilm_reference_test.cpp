@@ -17,6 +17,7 @@ class MiniLmReference : public ::testing::TestWithParam<DType> {
     data_ = (*folder / ".." / "data" / "glue" / "SST-2" / "train.tsv").string();
     classifier_.emplace(load_classifier(backbone_folder(), {.dtype = GetParam(), .labels = {"0", "1"}}));
     read_weights(*file_, "w/", classifier_->model->parameters());
+    classifier_->model->to(test_device());
   }
 
   std::optional<SafetensorsFile> file_;

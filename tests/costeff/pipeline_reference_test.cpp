@@ -10,13 +10,13 @@ namespace {
 
 using namespace testing;
 
-struct Precision {
+struct Accuracy {
   DType dtype;
   double tolerance;         // of losses, norms and rates
   double logits_tolerance;  // at the end
 };
 
-class PipelineReference : public ::testing::TestWithParam<Precision> {};
+class PipelineReference : public ::testing::TestWithParam<Accuracy> {};
 
 EncodedDataset read_data(const SafetensorsFile& file) {
   const auto ids = read_integers(file, "in/ids"), types = read_integers(file, "in/types"),
@@ -36,9 +36,9 @@ EncodedDataset read_data(const SafetensorsFile& file) {
 
 class Pipeline {
  public:
-  Pipeline(const SafetensorsFile& file, const Precision& precision)
+  Pipeline(const SafetensorsFile& file, const Accuracy& accuracy)
       : file_(file),
-        precision_(precision),
+        accuracy_(accuracy),
         data_(read_data(file)),
         stages_(metadata(file, "stages")),
         batch_(metadata(file, "batch").get<std::size_t>()) {}
@@ -91,7 +91,7 @@ class Pipeline {
             return loss(plain, b, tokens, s);
           });
       const auto close = [&](double found, double expected, const char* what) {
-        EXPECT_LE(std::abs(found - expected), precision_.tolerance * std::max(std::abs(expected), 1e-3))
+        EXPECT_LE(std::abs(found - expected), accuracy_.tolerance * std::max(std::abs(expected), 1e-3))
             << stage << " step " << s << " " << what << ": " << found << ", expected " << expected;
       };
       const nlohmann::json& expected = log.at(static_cast<std::size_t>(s));
@@ -107,14 +107,14 @@ class Pipeline {
     const MultiExitOutputs out = multi_exit(model, forward, token_batch(everything()), false);
     for (std::int64_t i = 1; i <= out.last(); ++i) {
       const Tensor expected = read_tensor(file_, fmt::format("out/final/{}/logits.{}", name, i));
-      EXPECT_LT(largest_difference(out.exit(i).value(), expected), precision_.logits_tolerance)
+      EXPECT_LT(largest_difference(out.exit(i).value(), expected), accuracy_.logits_tolerance)
           << name << " exit " << i;
     }
   }
 
  private:
   const SafetensorsFile& file_;
-  Precision precision_;
+  Accuracy accuracy_;
   EncodedDataset data_;
   nlohmann::json stages_;
   std::size_t batch_;
@@ -130,15 +130,15 @@ TEST_P(PipelineReference, EveryStepOfEveryStage) {
   const auto folder = reference_folder();
   COSTEFF_SKIP_WITHOUT(folder);
   const SafetensorsFile file((*folder / "pipeline.safetensors").string());
-  const Precision precision = GetParam();
-  const Pipeline pipeline(file, precision);
+  const Accuracy accuracy = GetParam();
+  const Pipeline pipeline(file, accuracy);
 
-  const auto teacher = read_model(file, "backbone/", precision.dtype, std::nullopt);
+  const auto teacher = read_model(file, "backbone/", accuracy.dtype, std::nullopt);
   pipeline.train("fine_tune", *teacher, [&](Forward& f, const Batch& b, const TokenBatch& t, std::int64_t) {
     return hard_loss({teacher->config().layers(), {teacher->logits(f, t)}, {}}, b);
   });
 
-  const auto assistant = read_model(file, "backbone/", precision.dtype);
+  const auto assistant = read_model(file, "backbone/", accuracy.dtype);
   read_weights(file, "w/exits/", assistant->parameters());
   pipeline.train("ta_features", *assistant,
                  [&](Forward& f, const Batch& b, const TokenBatch& t, std::int64_t) {
@@ -195,8 +195,8 @@ TEST_P(PipelineReference, EveryStepOfEveryStage) {
 
 // In f32 rounding grows along a trajectory of a hundred steps, to 2e-3 of a gradient norm.
 INSTANTIATE_TEST_SUITE_P(Dtypes, PipelineReference,
-                         ::testing::Values(Precision{DType::f64, 1e-10, 1e-10},
-                                           Precision{DType::f32, 1e-2, 1e-2}),
+                         ::testing::Values(Accuracy{DType::f64, 1e-10, 1e-10},
+                                           Accuracy{DType::f32, 1e-2, 1e-2}),
                          [](const auto& p) { return std::string(name_of(p.param.dtype)); });
 
 }  // namespace

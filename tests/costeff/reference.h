@@ -15,6 +15,7 @@ inline std::unique_ptr<Bert> read_model(const SafetensorsFile& file, const std::
   auto model = std::make_unique<Bert>(std::move(config), dtype);
   model->initialise(0);
   read_weights(file, "w/" + prefix, model->parameters());
+  model->to(test_device());
   return model;
 }
 

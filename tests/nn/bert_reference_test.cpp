@@ -7,20 +7,21 @@ namespace {
 
 using namespace testing;
 
-struct Precision {
+struct Accuracy {
   DType dtype;
   double tolerance;
 };
 
-class ForwardReference : public ::testing::TestWithParam<Precision> {};
+class ForwardReference : public ::testing::TestWithParam<Accuracy> {};
 
-void compare(const Precision& p, bool padded) {
+void compare(const Accuracy& p, bool padded) {
   const auto folder = reference_folder();
   COSTEFF_SKIP_WITHOUT(folder);
   const SafetensorsFile file((*folder / "forward.safetensors").string());
   Bert model(config_of(metadata(file, "config")), p.dtype);
   model.initialise(0);
   read_weights(file, "w/", model.parameters());
+  model.to(test_device());
   const TokenBatch batch = read_batch(file, "", padded);
   Tape tape;
   Forward forward(tape);
@@ -38,6 +39,7 @@ void compare(const Precision& p, bool padded) {
   for (const Record& r : tape.records()) {
     if (r.op->name != "attention") continue;
     const Tensor expected = read_tensor(file, fmt::format("out/attention.{}", ++k));
+    const Tensor probabilities = r.saved(1).to(kCpu);
     const std::int64_t heads = expected.shape()[1];
     const std::int64_t longest = expected.shape()[2];
     double worst = 0;
@@ -47,7 +49,7 @@ void compare(const Precision& p, bool padded) {
       for (std::int64_t h = 0; h < heads; ++h) {
         for (std::int64_t i = 0; i < batch.layout->length(s); ++i) {
           for (std::int64_t j = 0; j < n; ++j) {
-            const double error = std::abs(r.saved(1).at(begin + (h * n + i) * n + j) -
+            const double error = std::abs(probabilities.at(begin + (h * n + i) * n + j) -
                                           expected.at(((s * heads + h) * longest + i) * longest + j));
             worst = std::max(worst, error);
           }
@@ -67,7 +69,7 @@ TEST_P(ForwardReference, HiddenStatesAndAttentionPadded) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, ForwardReference,
-                         ::testing::Values(Precision{DType::f64, 1e-10}, Precision{DType::f32, 1e-5}),
+                         ::testing::Values(Accuracy{DType::f64, 1e-10}, Accuracy{DType::f32, 1e-5}),
                          [](const auto& test) { return std::string(name_of(test.param.dtype)); });
 
 // The gradients of the single-exit teacher's loss, all parameters, in f64: "teacher_hard" of
@@ -79,6 +81,7 @@ TEST(TeacherReference, LogitsLossAndEveryGradient) {
   Bert model(config_of(metadata(file, "config")), DType::f64);
   model.initialise(0);
   read_weights(file, "w/teacher/", model.parameters());
+  model.to(test_device());
   model.parameters().allocate_gradients();
   const TokenBatch batch = read_batch(file, "");
   std::vector<std::int32_t> labels;

@@ -27,6 +27,7 @@ TEST(AdamWReference, BothVariantsWithClippingAndWarmup) {
     store.allocate();
     store.allocate_gradients();
     read_weights(file, "w/", store);
+    store.to(test_device());
     for (const Parameter* p : store.parameters()) {
       const auto decayed = metadata(file, "decayed").get<std::vector<std::string>>();
       EXPECT_EQ(decays(p->name), std::find(decayed.begin(), decayed.end(), p->name) != decayed.end())

@@ -9,6 +9,7 @@
 
 #include "nn/bert.h"
 #include "nn/safetensors.h"
+#include "tests/device.h"
 #include "tests/support.h"
 
 namespace costeff::testing {
@@ -99,7 +100,8 @@ inline void read_weights(const SafetensorsFile& file, const std::string& prefix,
 }
 
 // The largest difference over the real rows of "out/NAME" [sequences, longest, width].
-inline double row_error(const Tensor& rows, const Tensor& expected, const Layout& layout) {
+inline double row_error(const Tensor& found, const Tensor& expected, const Layout& layout) {
+  const Tensor rows = found.to(kCpu);
   const std::int64_t longest = expected.shape()[1];
   const std::int64_t width = expected.shape()[2];
   double worst = 0;
@@ -113,8 +115,9 @@ inline double row_error(const Tensor& rows, const Tensor& expected, const Layout
   return worst;
 }
 
-inline double largest_difference(const Tensor& a, const Tensor& b) {
-  EXPECT_EQ(a.numel(), b.numel());
+inline double largest_difference(const Tensor& found, const Tensor& expected) {
+  EXPECT_EQ(found.numel(), expected.numel());
+  const Tensor a = found.to(kCpu), b = expected.to(kCpu);
   double worst = 0;
   for (std::int64_t i = 0; i < a.numel(); ++i) {
     const double error = std::abs(a.at(i) - b.at(i));
