@@ -32,6 +32,11 @@ Variable matmul(const Variable& a, const Variable& b, bool trans_b = false);
 Variable linear(const Variable& x, const Variable& weight);  // x [rows, in] weight [out, in]^T
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias);  // + bias [out]
 
+// ---- the same in mixed precision (ops_mixed_precision.cpp): f32 tensors, products of their values rounded
+// to bf16
+Variable linear_bf16(const Variable& x, const Variable& weight);
+Variable linear_bf16(const Variable& x, const Variable& weight, const Variable& bias);
+
 // ---- activations (ops_activation.cpp)
 Variable tanh(const Variable& x);
 Variable gelu(const Variable& x);                             // x Phi(x)

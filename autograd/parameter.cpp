@@ -10,7 +10,16 @@ void RowSet::add(const std::int32_t* rows, std::int64_t n) {
     if (stamp == now_) continue;
     stamp = now_;
     rows_.push_back(rows[i]);
+    there_ = {};
   }
+}
+
+const Tensor& RowSet::on(Device device) const {
+  if (!there_.defined() || there_.device() != device) {
+    there_ = Tensor::from(std::span<const std::int32_t>(rows_), {static_cast<std::int64_t>(rows_.size())})
+                 .to(device);
+  }
+  return there_;
 }
 
 void RowSet::add_all() {
@@ -22,6 +31,7 @@ void RowSet::add_all() {
 
 void RowSet::clear() {
   rows_.clear();
+  there_ = {};
   if (++now_ == 0) {  // the stamps have wrapped around
     std::fill(stamp_.begin(), stamp_.end(), 0);
     now_ = 1;

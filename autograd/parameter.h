@@ -19,11 +19,13 @@ class RowSet {
   void add_all();
   void clear();
   const CachedVector<std::int32_t>& rows() const { return rows_; }
+  const Tensor& on(Device device) const;  // rows() as i32, copied there once
 
  private:
   CachedVector<std::uint32_t> stamp_;  // row r is in the set when stamp_[r] == now_
   CachedVector<std::int32_t> rows_;
   std::uint32_t now_ = 1;
+  mutable Tensor there_;  // undefined when rows_ has changed
 };
 
 struct Parameter {

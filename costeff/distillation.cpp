@@ -141,6 +141,7 @@ std::unique_ptr<Teacher> load_teacher(const Settings& s, const Task& task, const
          stored.hidden_size, config.layers(), config.hidden_size);
   }
   teacher->to(student.model->device());
+  teacher->set_precision(student.model->precision());
   return std::make_unique<Teacher>(std::move(teacher));
 }
 

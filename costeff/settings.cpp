@@ -42,6 +42,7 @@ void for_each_setting(Stage stage, S& s, F&& f) {
   f("bucket", s.bucket);
   f("holdout", s.holdout);
   f("device", s.device);
+  f("precision", s.precision);
   f("threads", s.threads);
   f("check_finite", s.check_finite);
   f("save_dtype", s.save_dtype);
@@ -239,6 +240,7 @@ void check(Stage stage, const Settings& s) {
   within("pad-to", s.pad_to, 0);
   within("threads", s.threads, 0, 4096);
   device_named(s.device);
+  precision_named(s.precision);
   require(s.pad_to == 0 || s.pad_to >= s.max_length, "pad-to",
           fmt::format("sequences of up to {} tokens (--max-length) do not fit {}", s.max_length, s.pad_to));
   require(s.save_dtype == "f32" || s.save_dtype == "f16", "save-dtype",

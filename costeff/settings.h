@@ -51,8 +51,9 @@ struct Settings {
   std::int64_t keep_checkpoints = 2;
   std::int64_t audit_every = 0;  // steps between looks at who moves what, for the log; 0: none
   std::string save_dtype = "f32";
-  std::string device = "auto";  // as device_named() takes it
-  std::int64_t threads = 0;     // 0: all cores this process may use
+  std::string device = "auto";    // as device_named() takes it
+  std::string precision = "f32";  // as precision_named() takes it
+  std::int64_t threads = 0;       // 0: all cores this process may use
   bool check_finite = false;
 
   // ---- exits, of a model that has none yet

@@ -140,6 +140,7 @@ std::unique_ptr<Bert> prune(const Bert& model, const Kept& kept) {
   config.ffn = widths_of(kept.neurons);
   const std::int64_t d = config.head_dim;
   auto slender = std::make_unique<Bert>(std::move(config), model.parameters().dtype());
+  slender->set_precision(model.precision());
   constexpr std::string_view kLayer = "bert.encoder.layer.";
   for (const NamedTensor& t : slender->parameters().named()) {
     const Tensor from = model.parameters().find(t.name).value();
@@ -175,6 +176,7 @@ std::unique_ptr<Bert> factorise(const Bert& model, std::int64_t rank, std::span<
   }
   config.embedding_rank = rank;
   auto slender = std::make_unique<Bert>(std::move(config), model.parameters().dtype());
+  slender->set_precision(model.precision());
   const TruncatedSvd svd = truncated_svd(words, rank, row_weights);
   for (const NamedTensor& t : slender->parameters().named()) {
     if (t.name == e + "word_embeddings1.weight") {

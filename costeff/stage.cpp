@@ -139,8 +139,14 @@ Settings Run::effective(Stage stage, Settings s) {
   return decided(stage, std::move(s));
 }
 
-Classifier moved(Classifier classifier, Device device) {
-  classifier.model->to(device);
+// Where and how the run computes.
+void place(Bert& model, const Settings& s) {
+  model.to(device_named(s.device));
+  model.set_precision(precision_named(s.precision));
+}
+
+Classifier placed(Classifier classifier, const Settings& s) {
+  place(*classifier.model, s);
   return classifier;
 }
 
@@ -159,7 +165,7 @@ Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& 
       events_(events),
       task_(task_of(s_)),
       data_(data_of(s_, task_, events)),
-      student_(moved(load_student(stage, s_, task_, data_.train, &report_), device_)),
+      student_(placed(load_student(stage, s_, task_, data_.train, &report_), s_)),
       teacher_(stage == Stage::finetune ? nullptr : load_teacher(s_, task_, student_)),
       batcher_({.seed = s_.seed,
                 .batch_size = static_cast<std::size_t>(s_.batch),
@@ -262,7 +268,7 @@ void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
   if (state.contains("model")) {
     const nlohmann::json config(state.at("model"));
     student_.model = std::make_unique<Bert>(BertConfig::from_json(config, checkpoint.folder + "/state.json"));
-    student_.model->to(device_);
+    place(*student_.model, s_);
     set_dropout(*student_.model);
   }
   result_.best_step = state.at("best_step").get<std::int64_t>();

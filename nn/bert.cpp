@@ -60,6 +60,7 @@ Bert::Exit Bert::make_exit(std::int64_t i) const {
 std::unique_ptr<Bert> Bert::copy(Device device) const {
   auto other = std::make_unique<Bert>(config_, store_->dtype());
   other->to(device);
+  other->set_precision(precision());
   other->store_->values().copy_from(store_->values());
   return other;
 }
@@ -81,7 +82,7 @@ void Bert::initialise(const NamedTensor& t, std::uint64_t seed) {
 Variable Bert::embed(Forward& f, const TokenBatch& batch) const {
   const Scope scope(f.tape(), "bert.embeddings", {.layer = 0});
   Variable x = embedding(f.parameter(*word_), batch.ids);
-  if (word_rank_ != nullptr) x = linear(x, f.parameter(*word_rank_));
+  if (word_rank_ != nullptr) x = linear(f, *store_, x, *word_rank_, nullptr);
   x = add_embeddings(x, f.parameter(*position_), batch.positions, f.parameter(*token_type_),
                      batch.token_types);
   return dropout((*embedding_norm_)(f, x), f.dropout(config_.hidden_dropout_prob));

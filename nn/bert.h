@@ -38,6 +38,8 @@ class Bert {
   const ParameterStore& parameters() const { return *store_; }
   Device device() const { return store_->device(); }
   void to(Device device) { store_->to(device); }
+  Precision precision() const { return store_->precision(); }
+  void set_precision(Precision precision) { store_->set_precision(precision); }
   std::unique_ptr<Bert> copy(Device device) const;  // with values of its own
   // BERT's own initialisation: weights normal with config.initializer_range, biases 0, LayerNorm 1 and 0.
   void initialise(std::uint64_t seed);

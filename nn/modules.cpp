@@ -2,8 +2,19 @@
 
 namespace costeff {
 
+Variable linear(const Forward& forward, const ParameterStore& store, const Variable& x, Parameter& weight,
+                Parameter* bias) {
+  const Variable w = forward.parameter(weight);
+  const bool bf16 = store.precision() == Precision::bf16;
+  if (bias == nullptr) return bf16 ? linear_bf16(x, w) : linear(x, w);
+  const Variable b = forward.parameter(*bias);
+  return bf16 ? linear_bf16(x, w, b) : linear(x, w, b);
+}
+
 Linear::Linear(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out)
-    : weight_(&store.add(name + ".weight", {out, in})), bias_(&store.add(name + ".bias", {out})) {}
+    : store_(&store),
+      weight_(&store.add(name + ".weight", {out, in})),
+      bias_(&store.add(name + ".bias", {out})) {}
 
 Linear Linear::stacked(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out,
                        std::span<const std::string> names) {
@@ -16,18 +27,18 @@ Linear Linear::stacked(ParameterStore& store, const std::string& name, std::int6
     biases.push_back({part + ".bias", begin, begin + rows});
     begin += rows;
   }
-  Linear linear;
+  Linear linear(store);
   linear.weight_ = &store.add_stacked(name + ".weight", {out, in}, std::move(weights));
   linear.bias_ = &store.add_stacked(name + ".bias", {out}, std::move(biases));
   return linear;
 }
 
 Variable Linear::operator()(const Forward& forward, const Variable& x) const {
-  return linear(x, forward.parameter(*weight_), forward.parameter(*bias_));
+  return linear(forward, *store_, x, *weight_, bias_);
 }
 
 Variable Linear::without_bias(const Forward& forward, const Variable& x) const {
-  return linear(x, forward.parameter(*weight_));
+  return linear(forward, *store_, x, *weight_, nullptr);
 }
 
 LayerNorm::LayerNorm(ParameterStore& store, const std::string& name, std::int64_t width, double epsilon)

@@ -34,6 +34,10 @@ class Forward {
   std::uint32_t next_site_ = 0;
 };
 
+// x W^T + b in the store's precision, b null: without a bias.
+Variable linear(const Forward& forward, const ParameterStore& store, const Variable& x, Parameter& weight,
+                Parameter* bias);
+
 // y = x W^T + b, W [out, in], b [out]; NAME.weight and NAME.bias.
 class Linear {
  public:
@@ -48,7 +52,8 @@ class Linear {
   Variable bias(const Forward& forward) const { return forward.parameter(*bias_); }
 
  private:
-  Linear() = default;
+  explicit Linear(const ParameterStore& store) : store_(&store) {}
+  const ParameterStore* store_;
   Parameter* weight_ = nullptr;
   Parameter* bias_ = nullptr;
 };

@@ -10,12 +10,6 @@
 namespace costeff {
 namespace {
 
-// Rows as a kernel of the device reads them.
-Tensor on_device(const CachedVector<std::int32_t>& rows, Device device) {
-  return Tensor::from(std::span<const std::int32_t>(rows), {static_cast<std::int64_t>(rows.size())})
-      .to(device);
-}
-
 // Put-off steps are taken by all rows once there are this many of them, which bounds their list.
 constexpr std::size_t kMostWaiting = 4096;
 
@@ -82,24 +76,24 @@ void AdamW::step(double learning_rate, double gradient_scale) {
 
 void AdamW::step_table(Table& table, const math::AdamStep& step) {
   Parameter& p = *table.parameter;
-  const CachedVector<std::int32_t>& rows = p.touched.rows();
-  catch_up(table, rows);
+  catch_up(table, p.touched);
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
-    const Tensor index = on_device(rows, m_.device());
+    const Tensor& index = p.touched.on(m_.device());
     kernels<T>(m_.device())
         .adamw_rows(index.numel(), p.value.shape()[1], index.data<std::int32_t>(), step, p.value.data<T>(),
                     p.gradient.data<T>(), m_.data<T>() + table.offset, v_.data<T>() + table.offset);
   });
   table.waiting.push_back(step);
-  for (const std::int32_t row : rows) {
+  for (const std::int32_t row : p.touched.rows()) {
     table.behind[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(table.waiting.size());
   }
   if (table.waiting.size() == kMostWaiting) catch_up_all(table);
 }
 
-void AdamW::catch_up(Table& table, const CachedVector<std::int32_t>& rows) {
+void AdamW::catch_up(Table& table, const RowSet& set) {
   if (table.waiting.empty()) return;
+  const CachedVector<std::int32_t>& rows = set.rows();
   const Parameter& p = *table.parameter;
   const auto count = static_cast<std::int32_t>(table.waiting.size());
   const auto waits = [&](std::int32_t row) { return table.behind[static_cast<std::size_t>(row)] < count; };
@@ -109,7 +103,7 @@ void AdamW::catch_up(Table& table, const CachedVector<std::int32_t>& rows) {
   if (m_.device() != kCpu) std::tie(steps, behind) = copy_book(table);
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
-    const Tensor index = on_device(rows, m_.device());
+    const Tensor& index = set.on(m_.device());
     kernels<T>(m_.device())
         .adamw_catch_up(index.numel(), p.value.shape()[1], index.data<std::int32_t>(), steps, count, behind,
                         p.value.data<T>(), m_.data<T>() + table.offset, v_.data<T>() + table.offset);
@@ -143,14 +137,14 @@ void AdamW::catch_up(const Tensor& ids) {
   for (Table& table : tables_) {
     table.wanted.clear();
     table.wanted.add(ids.host<std::int32_t>(), ids.numel());
-    catch_up(table, table.wanted.rows());
+    catch_up(table, table.wanted);
   }
 }
 
 void AdamW::catch_up_all(Table& table) {
   table.wanted.clear();
   table.wanted.add_all();
-  catch_up(table, table.wanted.rows());
+  catch_up(table, table.wanted);
   forget_waiting(table);
 }
 
@@ -182,11 +176,10 @@ double gradient_norm(const ParameterStore& store) {
     double* next = squares.data<double>();
     for (const Parameter* p : store.parameters()) {
       if (!p->by_rows || !p->has_gradient) continue;
-      const std::int64_t cols = p->value.shape()[1];
-      for (const std::int32_t row : p->touched.rows()) {
-        const T* gradient = p->gradient.data<T>() + row * cols;
-        k.dot(cols, gradient, gradient, next++);
-      }
+      const Tensor& rows = p->touched.on(store.device());
+      k.squares_of_rows(rows.numel(), p->value.shape()[1], p->gradient.data<T>(), rows.data<std::int32_t>(),
+                        next);
+      next += rows.numel();
     }
     for_each_run(store, [&](const ParameterRun& run) {
       const T* gradient = run.first->gradient.data<T>();

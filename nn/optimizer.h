@@ -64,7 +64,7 @@ class AdamW {
   };
 
   math::AdamStep scalars(double learning_rate, double gradient_scale, bool decays) const;
-  void catch_up(Table& table, const CachedVector<std::int32_t>& rows);
+  void catch_up(Table& table, const RowSet& rows);
   std::pair<const math::AdamStep*, std::int32_t*> copy_book(Table& table) const;
   void catch_up_all(Table& table);
   static void forget_waiting(Table& table);

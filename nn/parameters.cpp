@@ -93,6 +93,18 @@ void ParameterStore::to(Device device) {
   place_gradients();
 }
 
+Precision precision_named(std::string_view name) {
+  if (name == "f32") return Precision::full;
+  if (name == "bf16") return Precision::bf16;
+  fail_usage("--precision {}: must be f32 or bf16", name);
+}
+
+void ParameterStore::set_precision(Precision precision) {
+  if (precision == Precision::bf16 && dtype_ != DType::f32)
+    fail("products in bf16 are of f32 parameters; these are {}", name_of(dtype_));
+  precision_ = precision;
+}
+
 std::int64_t ParameterStore::count() const {
   return values_.numel();
 }

@@ -29,6 +29,11 @@ struct NamedTensor {
 // Whether weight decay acts on a parameter: not on biases and LayerNorm weights.
 bool decays(std::string_view name);
 
+// What the linear layers of a model multiply: numbers of the parameters' dtype, or f32 ones rounded to bf16
+// (autograd/ops_mixed_precision.cpp).
+enum class Precision : std::uint8_t { full, bf16 };
+Precision precision_named(std::string_view name);  // "f32" is full; throws UsageError unless that or "bf16"
+
 class ParameterStore {
  public:
   explicit ParameterStore(DType dtype, Device device = kCpu) : dtype_(dtype), device_(device) {}
@@ -46,10 +51,12 @@ class ParameterStore {
   void allocate_gradients();  // and gradients, when the model is to be trained
   // Moves values, in one transfer, and gradients. Tensors that were handed out stay where they were.
   void to(Device device);
+  void set_precision(Precision precision);  // throws Error for bf16 unless the parameters are f32
 
   // ---- use
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
+  Precision precision() const { return precision_; }
   std::int64_t count() const;                                        // elements of all parameters
   std::span<Parameter* const> parameters() const { return order_; }  // in the order of the flat buffer
   std::vector<NamedTensor> named() const;         // by checkpoint name, in declaration order
@@ -68,6 +75,7 @@ class ParameterStore {
 
   DType dtype_;
   Device device_;
+  Precision precision_ = Precision::full;
   std::deque<Parameter> parameters_;
   std::deque<Shape> shapes_;
   std::vector<Parameter*> order_;

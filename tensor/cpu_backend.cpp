@@ -8,6 +8,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/error.h"
+#include "tensor/tensor.h"
 
 namespace costeff {
 
@@ -75,6 +76,27 @@ void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64
   }
 }
 
+// As f32, in memory that the device's allocator keeps for the next call.
+Tensor widened(const bf16* x, std::int64_t rows, std::int64_t cols, std::int64_t stride) {
+  Tensor wide = Tensor::empty({rows, cols}, DType::f32);
+  auto* out = wide.data<float>();
+#pragma omp parallel for if (rows * cols > 16384)
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < cols; ++c) out[r * cols + c] = to_f32(x[r * stride + c]);
+  }
+  return wide;
+}
+
+// What mixed precision computes, in f32 arithmetic: a product of two bf16 is exact in it. No faster than f32.
+void gemm_bf16(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, const bf16* a,
+               std::int64_t lda, const bf16* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
+  const Tensor wide_a = trans_a ? widened(a, k, m, lda) : widened(a, m, k, lda);
+  const Tensor wide_b = trans_b ? widened(b, n, k, ldb) : widened(b, k, n, ldb);
+  cpu_kernels<float>(best_isa())
+      .gemm(trans_a, trans_b, m, n, k, 1, wide_a.data<float>(), trans_a ? m : k, wide_b.data<float>(),
+            trans_b ? k : n, beta, c, ldc);
+}
+
 template <class T>
 std::array<Kernels<T>, 3> make_tables() {
   std::array<Kernels<T>, 3> tables{};
@@ -84,6 +106,9 @@ std::array<Kernels<T>, 3> make_tables() {
   tables[0].gemm = gemm<T, v2::few_rows_product<T>, v2::small_weight_product<T>>;
   tables[1].gemm = gemm<T, v3::few_rows_product<T>, v3::small_weight_product<T>>;
   tables[2].gemm = gemm<T, v4::few_rows_product<T>, v4::small_weight_product<T>>;
+  if constexpr (std::is_same_v<T, float>) {
+    for (Kernels<T>& table : tables) table.gemm_bf16 = gemm_bf16;
+  }
   return tables;
 }
 

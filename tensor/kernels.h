@@ -2,10 +2,10 @@
 //
 // One table per element type (f32, f64) and backend. Pointers are to row-major arrays on the backend's
 // device; a shape stands in brackets where a pointer is named. Index arrays are i32. Kernels allocate nothing
-// and throw nothing: whoever calls them has checked shapes and indices. A `beta` says what happens to what
-// the output held: out = beta * out + result, and with beta = 0 the old content is not read (it may be
-// uninitialised). `beta` is 0 or 1 unless said otherwise. For a given number of threads the order of every
-// sum is fixed.
+// (gemm_bf16 may take scratch from the device's allocator) and throw nothing: whoever calls them has checked
+// shapes and indices. A `beta` says what happens to what the output held: out = beta * out + result, and with
+// beta = 0 the old content is not read (it may be uninitialised). `beta` is 0 or 1 unless said otherwise. For
+// a given number of threads the order of every sum is fixed.
 //
 // An output overlaps no other argument, with these exceptions: it may be an input itself in scale, add,
 // multiply, tanh, dropout, softmax and log_softmax. Pointers within structures (Sequences) and `steps` are on
@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "tensor/dtype.h"
 #include "tensor/math.h"
 #include "tensor/philox.h"
 
@@ -51,6 +52,10 @@ struct Kernels {
   // ld*: row strides; any beta
   void (*gemm)(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha,
                const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+  // c[m,n] = op(a) op(b) + beta c of bf16 matrices, summed up in f32: mixed precision. In the table of f32
+  // only.
+  void (*gemm_bf16)(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, const bf16* a,
+                    std::int64_t lda, const bf16* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
 
   // ---- elementwise, n elements
   void (*scale)(std::int64_t n, T alpha, const T* x, T beta, T* y);        // y = alpha x + beta y, any beta
@@ -60,6 +65,7 @@ struct Kernels {
   void (*tanh_backward)(std::int64_t n, const T* y, const T* dy, T beta,
                         T* dx);                                                // dx = dy (1 - y^2) + beta dx
   void (*dropout)(std::int64_t n, Dropout dropout, const T* x, T beta, T* y);  // also its own backward
+  void (*round_bf16)(std::int64_t n, const T* x, bf16* y);                     // to the nearest, ties to even
 
   // ---- rows with a bias: x, y [rows, cols], bias [cols]
   void (*fill_rows)(std::int64_t rows, std::int64_t cols, const T* bias, T* y);  // every row of y = bias
@@ -120,6 +126,9 @@ struct Kernels {
   // ---- reductions and losses; scalars are written to `out[1]`
   void (*sum)(std::int64_t n, const T* x, T* out);
   void (*dot)(std::int64_t n, const T* x, const T* y, double* out);  // summed up in f64
+  // out[i] = sum_c table[index[i], c]^2, in f64
+  void (*squares_of_rows)(std::int64_t n, std::int64_t cols, const T* table, const std::int32_t* index,
+                          double* out);
   Range (*range)(std::int64_t n, const T* x);
   // -mean over rows of sum_c target[r, c] log_p[r, c]; where the target is 0, a log_p of -inf counts 0
   void (*cross_entropy)(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T* out);

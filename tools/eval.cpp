@@ -29,6 +29,7 @@ struct EvalSettings {
   std::int64_t pad_to = 0;
   std::int64_t max_length = kDefaultLength;
   std::string device = "auto";
+  std::string precision = "f32";
   std::int64_t threads = 0;
   double entropy = 0;
   bool all_exits = false;
@@ -61,6 +62,7 @@ Options eval_options(EvalSettings& s) {
               {.shown = "128, or the model's positions", .least = 1});
   options.add("pad-to", "N", &s.pad_to, "pad every sequence to N tokens; 0: no padding", {.least = 0});
   add_device(options, &s.device);
+  add_precision(options, &s.precision);
   options.add("threads", "N", &s.threads, "0: all cores this process may use", {.least = 0});
   options.group("Output");
   options.flag("json", &s.json, "one JSON object");
@@ -146,10 +148,12 @@ int run_eval(const Invocation& invocation) {
   require_model(s.model);
   use_threads(s.threads);
   const Device device = device_named(s.device);
+  const Precision precision = precision_named(s.precision);
 
   const std::string file = split_file(task, s.data, split);
   const Classifier classifier = load_classifier(s.model, {});
   classifier.model->to(device);
+  classifier.model->set_precision(precision);
   const Bert& model = *classifier.model;
   adopt_labels(task, model.config().labels);
   require_outputs(model.config().num_labels(), task);

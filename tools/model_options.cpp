@@ -30,6 +30,11 @@ void add_device(Options& options, std::string* device) {
               "what computes: cpu, cuda, cuda:N (the N-th GPU), or auto: a GPU where one can be used");
 }
 
+void add_precision(Options& options, std::string* precision) {
+  options.add("precision", "P", precision,
+              "of what linear layers multiply: f32, or bf16 (mixed precision: on a GPU the faster one)");
+}
+
 void use_threads(std::int64_t threads) {
   if (threads > INT_MAX) fail_usage("--threads {}: too many", threads);
   set_threads(threads > 0 ? static_cast<int>(threads) : available_cores());

@@ -24,6 +24,7 @@ struct PredictSettings {
   std::int64_t batch = 32;
   std::int64_t max_length = kDefaultLength;
   std::string device = "auto";
+  std::string precision = "f32";
   std::int64_t threads = 0;
   double entropy = 0;
 };
@@ -45,6 +46,7 @@ Options predict_options(PredictSettings& s) {
   options.add("batch", "N", &s.batch,
               "lines that are read before they are answered; 1 where a terminal is typed into", {.least = 1});
   add_device(options, &s.device);
+  add_precision(options, &s.precision);
   options.add("threads", "N", &s.threads, "0: all cores this process may use", {.least = 0});
   return options;
 }
@@ -126,8 +128,10 @@ int run_predict(const Invocation& invocation) {
   require_model(s.model);
   use_threads(s.threads);
   const Device device = device_named(s.device);
+  const Precision precision = precision_named(s.precision);
   const Classifier classifier = load_classifier(s.model, {});
   classifier.model->to(device);
+  classifier.model->set_precision(precision);
   const std::size_t limit = length_limit(*classifier.model, s.max_length, options.given("max-length"));
   if (threshold) check_exits(classifier.model->config(), *threshold, "predict");
   const Answerer answerer(classifier, limit, threshold);

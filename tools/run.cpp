@@ -51,14 +51,7 @@ Options run_options(RunRequest& request) {
               "settings of single stages, as in \"recover.lr=5e-4,assist.epochs=2\"");
   options.add("batch", "N", &s.batch, "sequences computed together");
   options.add("seed", "N", &s.seed, "of shuffling, dropout, new weights and what is held out");
-  options.add("threads", "N", &s.threads, "0: all cores this process may use");
-  options.add("checkpoint-every", "N", &s.checkpoint_every,
-              "steps between checkpoints; 0: with each evaluation");
-  options.add(
-      "audit-every", "N", &s.audit_every,
-      "steps between lines of the log that say which loss moves what, for costeff audit run; 0: none");
-  options.flag("check-finite", &s.check_finite,
-               "name the first operation that gives a nan or infinity (slower)");
+  add_computing_options(options, s);
   add_slender_options(options, s);
   add_method_options(options, Stage::assist, s);
   options.flag("no-assistant", &request.no_assistant,

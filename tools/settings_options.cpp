@@ -70,12 +70,17 @@ void add_data_options(Options& options, Settings& s) {
 
 void add_run_options(Options& options, Settings& s) {
   options.add("eval-every", "N", &s.eval_every, "steps between evaluations; 0: after each epoch");
-  options.add("checkpoint-every", "N", &s.checkpoint_every,
-              "steps between checkpoints; 0: with each evaluation");
   options.add("keep-checkpoints", "N", &s.keep_checkpoints, "how many checkpoints stay");
   options.add("save-dtype", "T", &s.save_dtype, "of the weights in best and last: f32 or f16");
+  add_computing_options(options, s);
+}
+
+void add_computing_options(Options& options, Settings& s) {
   add_device(options, &s.device);
+  add_precision(options, &s.precision);
   options.add("threads", "N", &s.threads, "0: all cores this process may use");
+  options.add("checkpoint-every", "N", &s.checkpoint_every,
+              "steps between checkpoints; 0: with each evaluation");
   options.add(
       "audit-every", "N", &s.audit_every,
       "steps between lines of the log that say which loss moves what, for costeff audit run; 0: none");

@@ -13,6 +13,8 @@ namespace costeff {
 
 void add_data_options(Options& options, Settings& settings);
 void add_run_options(Options& options, Settings& settings);
+// Of a stage and of a whole run: where and how it computes, and what it writes on the way.
+void add_computing_options(Options& options, Settings& settings);
 void add_training_options(Options& options, Settings& settings);
 // What the stage's method has beside these.
 void add_method_options(Options& options, Stage stage, Settings& settings);

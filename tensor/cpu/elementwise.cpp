@@ -76,6 +76,14 @@ void dropout(std::int64_t n, Dropout drop, const T* x, T beta, T* y) {
   });
 }
 
+template <class T>
+void round_bf16(std::int64_t n, const T* x, bf16* y) {
+  parallel_ranges(n, n, kStep, [=](std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) y[i] = to_bf16(static_cast<float>(x[i]));
+  });
+}
+
 }  // namespace
 
 template <class T>
@@ -86,6 +94,7 @@ void fill_elementwise(Kernels<T>& k) {
   k.tanh = tanh<T>;
   k.tanh_backward = tanh_backward<T>;
   k.dropout = dropout<T>;
+  k.round_bf16 = round_bf16<T>;
 }
 template void fill_elementwise(Kernels<float>& k);
 template void fill_elementwise(Kernels<double>& k);

@@ -28,6 +28,20 @@ void dot(std::int64_t n, const T* x, const T* y, double* out) {
 }
 
 template <class T>
+void squares_of_rows(std::int64_t n, std::int64_t cols, const T* table, const std::int32_t* index,
+                     double* out) {
+  parallel_ranges(n, n * cols, 1, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const T* row = table + index[i] * cols;
+      double s = 0;
+#pragma omp simd reduction(+ : s)
+      for (std::int64_t c = 0; c < cols; ++c) s += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+      out[i] = s;
+    }
+  });
+}
+
+template <class T>
 struct PartialRange {
   T smallest, largest;
   std::int64_t non_finite;
@@ -66,6 +80,7 @@ template <class T>
 void fill_reduce(Kernels<T>& k) {
   k.sum = sum<T>;
   k.dot = dot<T>;
+  k.squares_of_rows = squares_of_rows<T>;
   k.range = range<T>;
 }
 template void fill_reduce(Kernels<float>& k);

@@ -30,6 +30,7 @@ BlasLibrary load() {
   find(blas.status_string, COSTEFF_NAME(cublasGetStatusString));
   find(blas.sgemm, COSTEFF_NAME(cublasSgemm_64));
   find(blas.dgemm, COSTEFF_NAME(cublasDgemm_64));
+  find(blas.gemm_ex, COSTEFF_NAME(cublasGemmEx_64));
   return blas;
 }
 

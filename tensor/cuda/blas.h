@@ -21,6 +21,7 @@ struct BlasLibrary {
   decltype(&cublasGetStatusString) status_string = nullptr;
   decltype(&cublasSgemm_64) sgemm = nullptr;
   decltype(&cublasDgemm_64) dgemm = nullptr;
+  decltype(&cublasGemmEx_64) gemm_ex = nullptr;
   std::string missing;  // why it could not be loaded; else empty
 };
 const BlasLibrary& blas_library();

@@ -95,6 +95,29 @@ void dropout(std::int64_t n, Dropout dropout, const T* x, T beta, T* y) {
   start("dropout", Drop<T>{mask_of<T>(dropout)}, n, x, static_cast<const T*>(nullptr), beta, y);
 }
 
+struct alignas(8) GroupOfBf16 {
+  bf16 x[kGroup];
+};
+template <class T>
+__global__ void round_group(std::int64_t n, bool whole, const T* x, bf16* y) {
+  for_each_group(n, [=](std::int64_t i) {
+    const Group<T> g = load(x, i, n, whole);
+    GroupOfBf16 rounded;
+    for (int l = 0; l < kGroup; ++l) rounded.x[l] = to_bf16(static_cast<float>(g.x[l]));
+    if (whole && i + kGroup <= n) {
+      *reinterpret_cast<GroupOfBf16*>(y + i) = rounded;
+      return;
+    }
+    for (int l = 0; l < kGroup; ++l) {
+      if (i + l < n) y[i + l] = rounded.x[l];
+    }
+  });
+}
+template <class T>
+void round_bf16(std::int64_t n, const T* x, bf16* y) {
+  launch("round_bf16", elementwise_launch(n), round_group<T>, n, aligned(x, y), x, y);
+}
+
 }  // namespace
 
 template <class T>
@@ -105,6 +128,7 @@ void fill_elementwise(Kernels<T>& k) {
   k.tanh = tanh<T>;
   k.tanh_backward = tanh_backward<T>;
   k.dropout = dropout<T>;
+  k.round_bf16 = round_bf16<T>;
 }
 template void fill_elementwise(Kernels<float>& k);
 template void fill_elementwise(Kernels<double>& k);

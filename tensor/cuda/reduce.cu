@@ -26,6 +26,26 @@ void dot(std::int64_t n, const T* x, const T* y, double* out) {
   sum_all("dot", n, ValueProduct<T>{x, y}, 1.0, out);
 }
 
+template <class T>
+__global__ void sum_squares(std::int64_t n, std::int64_t cols, const T* table, const std::int32_t* index,
+                            double* out) {
+  for_each_row(n, [=](std::int64_t i) {
+    const T* row = table + index[i] * cols;
+    double sum = 0;
+    for_each_column(cols, [&](std::int64_t c) {
+      const double x = static_cast<double>(row[c]);
+      sum += x * x;
+    });
+    sum = reduce_block(sum, Add{});
+    if (threadIdx.x == 0) out[i] = sum;
+  });
+}
+template <class T>
+void squares_of_rows(std::int64_t n, std::int64_t cols, const T* table, const std::int32_t* index,
+                     double* out) {
+  launch("squares_of_rows", rows_launch(n, cols), sum_squares<T>, n, cols, table, index, out);
+}
+
 struct Smaller {
   __device__ double operator()(double a, double b) const { return a < b ? a : b; }
 };
@@ -83,6 +103,7 @@ template <class T>
 void fill_reduce(Kernels<T>& k) {
   k.sum = sum<T>;
   k.dot = dot<T>;
+  k.squares_of_rows = squares_of_rows<T>;
   k.range = range<T>;
 }
 template void fill_reduce(Kernels<float>& k);

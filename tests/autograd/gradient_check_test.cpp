@@ -14,15 +14,18 @@ namespace {
 
 using namespace testing;
 
+// All but linear_bf16: a step function has no differences to compare with (mixed_precision_test.cpp holds
+// it).
 std::set<std::string> listed_ops() {
   std::set<std::string> names;
   for (const Op* op : all_ops()) names.emplace(op->name);
+  EXPECT_EQ(names.size(), all_ops().size()) << "two operations have one name";
+  names.erase("linear_bf16");
   return names;
 }
 
 TEST(GradientCheck, EveryOperationHasACaseAndEveryCaseAnOperation) {
   const std::set<std::string> ops = listed_ops();
-  EXPECT_EQ(ops.size(), all_ops().size()) << "two operations have one name";
   std::set<std::string> cases;
   for (const GradientCase& c : gradient_cases()) cases.insert(c.op);
   for (const std::string& op : ops) EXPECT_TRUE(cases.contains(op)) << op << " has no gradient case";

@@ -4,6 +4,7 @@
 
 #include "costeff/distillation.h"
 #include "costeff/early_exit.h"
+#include "costeff/slenderise.h"
 #include "costeff/stage.h"
 #include "nn/checkpoint.h"
 #include "tensor/backend.h"
@@ -43,10 +44,11 @@ std::unique_ptr<Bert> model_on(Device device, std::uint64_t seed,
 // Distillation of predictions and features under equalisation, from a model or from what it said before.
 class Distilled {
  public:
-  explicit Distilled(Device device, bool remembered = false)
+  explicit Distilled(Device device, bool remembered = false, Precision precision = Precision::full)
       : student(model_on(device, 1)),
         teacher(model_on(device, 2)),
         trainer(student->parameters(), {.learning_rate = 1e-2, .total = 50, .max_norm = 0.5}) {
+    student->set_precision(precision);
     if (remembered) {
       EXPECT_TRUE(teacher.remember(data, true, 4, std::size_t{1} << 30));
     }
@@ -79,8 +81,9 @@ class OnDevice : public ::testing::Test {
 };
 
 TEST_F(OnDevice, TrainingStepsGiveTheSameBits) {
-  for (const bool remembered : {false, true}) {
-    Distilled here(kCpu, remembered), there(kMock, remembered);
+  for (const auto& [remembered, precision] :
+       {std::pair{false, Precision::full}, {true, Precision::full}, {false, Precision::bf16}}) {
+    Distilled here(kCpu, remembered, precision), there(kMock, remembered, precision);
     for (int i = 0; i < 6; ++i) {
       const auto pad_to = i == 4 ? std::optional<std::size_t>(20) : std::nullopt;
       const StepReport a = here.step(i == 2 ? 3 : 1, pad_to), b = there.step(i == 2 ? 3 : 1, pad_to);
@@ -95,6 +98,15 @@ TEST_F(OnDevice, TrainingStepsGiveTheSameBits) {
     there.trainer.settle();
     expect_same_model(*here.student, *there.student);
   }
+}
+
+TEST_F(OnDevice, MixedPrecisionStaysWithACopyAndASlenderModel) {
+  Distilled full(kCpu), mixed(kCpu, false, Precision::bf16);
+  EXPECT_NEAR(mixed.step().loss, full.step().loss, 2e-2);
+  EXPECT_NE(mixed.step().loss, full.step().loss);
+  const auto slender = factorise(*mixed.student, 2, {});
+  EXPECT_EQ(slender->copy(kMock)->precision(), Precision::bf16);
+  EXPECT_EQ(full.student->copy(kMock)->precision(), Precision::full);
 }
 
 TEST_F(OnDevice, AStepCopiesLittle) {

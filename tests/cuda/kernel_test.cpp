@@ -92,6 +92,44 @@ TYPED_TEST(CudaKernel, Gemm) {
   }
 }
 
+TYPED_TEST(CudaKernel, GemmOfBf16) {
+  if (!TypeParam::kGpu) GTEST_SKIP() << "the matrix product is cuBLAS's";
+  if (sizeof(typename TypeParam::Value) != 4) GTEST_SKIP() << "mixed precision is of f32";
+  struct Product {
+    std::int64_t m, n, k;
+  };
+  for (const Product p : {Product{1, 1, 1}, {3, 5, 7}, {33, 64, 129}, {257, 768, 64}, {4, 3, 0}}) {
+    for (int form = 0; form < 6; ++form) {
+      const bool ta = form % 3 == 1, tb = form % 3 == 2;
+      const double beta = form >= 3 ? 1 : 0;
+      const std::int64_t lda = ta ? p.m : p.k, ldb = tb ? p.k : p.n;
+      std::vector<bf16> a, b;
+      for (const double x : numbers(p.m * p.k, 1)) a.push_back(to_bf16(static_cast<float>(x)));
+      for (const double x : numbers(p.k * p.n, 2)) b.push_back(to_bf16(static_cast<float>(x)));
+      this->compare(
+          fmt::format("gemm_bf16 {} x {} x {} ta {} tb {} beta {}", p.m, p.n, p.k, ta, tb, beta),
+          [&](auto& side) {
+            using V = typename std::decay_t<decltype(side)>::Value;
+            const auto wide = [](const std::vector<bf16>& narrow) {
+              Doubles values;
+              for (const bf16 x : narrow) values.push_back(to_f32(x));
+              return values;
+            };
+            if constexpr (std::is_same_v<V, float>) {
+              const bf16 *x = side.raw(a), *y = side.raw(b);
+              side.k.gemm_bf16(ta, tb, p.m, p.n, p.k, x, lda, y, ldb, V(beta),
+                               side.output("c", p.m * p.n, beta), p.n);
+            } else {
+              const V *x = side.input(wide(a)), *y = side.input(wide(b));
+              side.k.gemm(ta, tb, p.m, p.n, p.k, V(1), x, lda, y, ldb, V(beta),
+                          side.output("c", p.m * p.n, beta), p.n);
+            }
+          },
+          1e-4);
+    }
+  }
+}
+
 TYPED_TEST(CudaKernel, Elementwise) {
   for (const std::int64_t n : TestFixture::lengths()) {
     for (const std::int64_t off : {0, 1}) {
@@ -120,6 +158,16 @@ TYPED_TEST(CudaKernel, Elementwise) {
       this->compare(label("add", {n, off}), [&](auto& side) {
         side.k.add(n, side.input_off(numbers(n, 1), off), side.input(numbers(n, 2)), side.output("y", n, 0));
       });
+      this->compare(
+          label("round_bf16", {n, off}),
+          [&](auto& side) {
+            using V = typename std::decay_t<decltype(side)>::Value;
+            Doubles x = numbers(n, 1, 3);
+            for (double& v : x) v = static_cast<float>(v);  // the same numbers on either side
+            const V* in = side.input_off(x, off);
+            side.k.round_bf16(n, in, side.bf16_out("y", n));
+          },
+          0);
       this->compare(label("tanh", {n, off}), [&](auto& side) {
         side.k.tanh(n, side.input_off(numbers(n, 1, 3), off), side.output("y", n, 0));
       });
@@ -370,6 +418,12 @@ TYPED_TEST(CudaKernel, SumsOfAll) {
                   [&](auto& side) { side.k.sum(n, side.input(x), side.output("out", 1, 0)); });
     this->compare(fmt::format("dot of {}", n),
                   [&](auto& side) { side.k.dot(n, side.input(x), side.input(y), side.scalar("out")); });
+    this->compare(fmt::format("squares of rows of {}", n), [&](auto& side) {
+      const std::int32_t* index = side.raw(std::vector<std::int32_t>{2, 0, 2});
+      const auto* table = side.input(numbers(3 * n, 3));
+      double* out = side.scalars("out", 3);
+      side.k.squares_of_rows(3, n, table, index, out);
+    });
     for (const bool all_bad : {false, true}) {
       Doubles z = x;
       for (std::size_t i = 0; i < z.size(); ++i) {

@@ -72,14 +72,21 @@ class Side {
     blocks_.back().output = true;
     return p;
   }
-  double* scalar(const char* name) {
-    double* p = place(Doubles{std::numeric_limits<double>::quiet_NaN()}, name);
+  double* scalar(const char* name) { return scalars(name, 1); }
+  double* scalars(const char* name, std::size_t n) {
+    double* p = place(Doubles(n, std::numeric_limits<double>::quiet_NaN()), name);
     blocks_.back().output = blocks_.back().of_doubles = true;
     return p;
   }
   std::int32_t* indices_out(const char* name, const std::vector<std::int32_t>& old) {
     std::int32_t* p = place(old, name);
     blocks_.back().output = blocks_.back().of_indices = true;
+    return p;
+  }
+
+  bf16* bf16_out(const char* name, std::int64_t n) {
+    bf16* p = place(std::vector<bf16>(static_cast<std::size_t>(n), bf16{0x7fff}), name);
+    blocks_.back().output = blocks_.back().of_bf16 = true;
     return p;
   }
 
@@ -104,6 +111,7 @@ class Side {
       if (!b.output) continue;
       const unsigned char* data = bytes.data() + kGuard;
       all.push_back({b.name, b.of_indices   ? read<std::int32_t>(data, b.bytes)
+                             : b.of_bf16    ? read<bf16>(data, b.bytes)
                              : b.of_doubles ? read<double>(data, b.bytes)
                                             : read<T>(data, b.bytes)});
     }
@@ -118,7 +126,7 @@ class Side {
     std::string name;
     void* device;
     std::size_t bytes;
-    bool output = false, of_doubles = false, of_indices = false;
+    bool output = false, of_doubles = false, of_indices = false, of_bf16 = false;
   };
 
   static std::vector<T> converted(const Doubles& values) {
@@ -128,7 +136,13 @@ class Side {
   static Doubles read(const unsigned char* data, std::size_t bytes) {
     std::vector<U> values(bytes / sizeof(U));
     if (bytes > 0) std::memcpy(values.data(), data, bytes);
-    return Doubles(values.begin(), values.end());
+    if constexpr (std::is_same_v<U, bf16>) {
+      Doubles wide;
+      for (const bf16 x : values) wide.push_back(to_f32(x));
+      return wide;
+    } else {
+      return Doubles(values.begin(), values.end());
+    }
   }
   template <class U>
   U* place(const std::vector<U>& values, const char* name) {

@@ -44,6 +44,22 @@ void fill_products(Kernels<T>& k) {
     call.out("c", c, extent(m, n, ldc));
     call.run([&] { cpu<T>().gemm(trans_a, trans_b, m, n, depth, alpha, a, lda, b, ldb, beta, c, ldc); });
   };
+  if constexpr (std::is_same_v<T, float>) {
+    k.gemm_bf16 = [](bool trans_a, bool trans_b, Size m, Size n, Size depth, const bf16* a, Size lda,
+                     const bf16* b, Size ldb, T beta, T* c, Size ldc) {
+      Call call("gemm_bf16");
+      call.in("a", a, trans_a ? extent(depth, m, lda) : extent(m, depth, lda));
+      call.in("b", b, trans_b ? extent(n, depth, ldb) : extent(depth, n, ldb));
+      call.out("c", c, extent(m, n, ldc));
+      call.run([&] { cpu<T>().gemm_bf16(trans_a, trans_b, m, n, depth, a, lda, b, ldb, beta, c, ldc); });
+    };
+  }
+  k.round_bf16 = [](Size n, const T* x, bf16* y) {
+    Call call("round_bf16");
+    call.in("x", x, n);
+    call.out("y", y, n);
+    call.run([&] { cpu<T>().round_bf16(n, x, y); });
+  };
   k.scale = [](Size n, T alpha, const T* x, T beta, T* y) {
     Call call("scale");
     call.in("x", x, n);
@@ -264,6 +280,13 @@ void fill_reductions(Kernels<T>& k) {
     call.in("y", y, n);
     call.out("out", out, 1);
     call.run([&] { cpu<T>().dot(n, x, y, out); });
+  };
+  k.squares_of_rows = [](Size n, Size cols, const T* table, const Index* index, double* out) {
+    Call call("squares_of_rows");
+    const Size rows = call.index("index", index, n);
+    call.in("table", table, rows * cols);
+    call.out("out", out, n);
+    call.run([&] { cpu<T>().squares_of_rows(n, cols, table, index, out); });
   };
   k.range = [](Size n, const T* x) {
     Call call("range");

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -25,7 +26,43 @@ TYPED_TEST(Backend, EveryTableIsComplete) {
     static_assert(sizeof(k) % sizeof(void*) == 0, "a table holds nothing but functions");
     std::array<void*, sizeof(k) / sizeof(void*)> entries;
     std::memcpy(entries.data(), &k, sizeof k);
-    for (std::size_t i = 0; i < entries.size(); ++i) EXPECT_NE(entries[i], nullptr) << "entry " << i;
+    const bool mixed = std::is_same_v<T, float>;  // mixed precision is of f32
+    EXPECT_EQ(k.gemm_bf16 != nullptr, mixed);
+    EXPECT_EQ(std::count(entries.begin(), entries.end(), nullptr), mixed ? 0 : 1);
+  });
+}
+
+TEST(BackendOfBf16, GemmMatchesPlainLoops) {
+  for_each_isa<float>([](const Kernels<float>& k) {
+    constexpr std::int64_t m = 45, n = 23, depth = 31;
+    for (int form = 0; form < 8; ++form) {
+      const bool trans_a = (form & 1) != 0, trans_b = (form & 2) != 0;
+      const float beta = (form & 4) != 0 ? 1.0F : 0.0F;
+      const std::int64_t lda = (trans_a ? m : depth) + 2, ldb = (trans_b ? depth : n) + 1, ldc = n + 3;
+      std::vector<bf16> a, b;
+      for (const float x : random_values<float>((trans_a ? depth : m) * lda, 61)) a.push_back(to_bf16(x));
+      for (const float x : random_values<float>((trans_b ? n : depth) * ldb, 62)) b.push_back(to_bf16(x));
+      auto c = old_content<float>(m * ldc, beta);
+      Doubles expected(c.begin(), c.end());
+      for (std::int64_t i = 0; i < m; ++i) {
+        for (std::int64_t j = 0; j < n; ++j) {
+          double sum = 0;
+          for (std::int64_t l = 0; l < depth; ++l) {
+            sum +=
+                static_cast<double>(
+                    to_f32(a[static_cast<std::size_t>(trans_a ? l * lda + i : i * lda + l)])) *
+                static_cast<double>(to_f32(b[static_cast<std::size_t>(trans_b ? j * ldb + l : l * ldb + j)]));
+          }
+          const auto at = static_cast<std::size_t>(i * ldc + j);
+          expected[at] = blended(sum, beta, c[at]);
+        }
+      }
+      k.gemm_bf16(trans_a, trans_b, m, n, depth, a.data(), lda, b.data(), ldb, beta, c.data(), ldc);
+      for (std::size_t i = 0; i < c.size(); ++i) {
+        if (static_cast<std::int64_t>(i) % ldc >= n) continue;  // between rows
+        ASSERT_NEAR(c[i], expected[i], 1e-5) << "form " << form << ", element " << i;
+      }
+    }
   });
 }
 

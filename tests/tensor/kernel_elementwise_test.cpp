@@ -45,6 +45,20 @@ TYPED_TEST(KernelElementwise, MatchTheirFormulas) {
   });
 }
 
+TYPED_TEST(KernelElementwise, RoundToBf16) {
+  using T = TypeParam;
+  for_each_isa<T>([](const Kernels<T>& k) {
+    for (const std::int64_t n : kCounts) {
+      auto x = random_values<T>(n, 1, 1e3);
+      if (n > 8) x[3] = -std::numeric_limits<T>::infinity(), x[4] = std::numeric_limits<T>::quiet_NaN();
+      std::vector<bf16> y(x.size());
+      k.round_bf16(n, x.data(), y.data());
+      for (std::size_t i = 0; i < x.size(); ++i)
+        ASSERT_EQ(y[i].bits, to_bf16(static_cast<float>(x[i])).bits) << i << " of " << n;
+    }
+  });
+}
+
 TYPED_TEST(KernelElementwise, DropoutFollowsItsRuleExactly) {
   using T = TypeParam;
   for_each_isa<T>([](const Kernels<T>& k) {

@@ -29,6 +29,15 @@ TYPED_TEST(KernelReduce, SumsMatchPlainLoops) {
       expect_close<double>({wide}, {static_cast<double>(squares)}, 1e-13, "dot with itself");
       k.dot(n, a.data(), b.data(), &wide);
       EXPECT_NEAR(wide, static_cast<double>(product), 1e-13 * static_cast<double>(squares)) << "dot";
+      const std::int32_t rows[] = {2, 0};
+      const auto table = random_values<T>(3 * n, 43);
+      Doubles found(2), each(2);
+      for (std::size_t i = 0; i < 2; ++i) {
+        for (std::int64_t c = 0; c < n; ++c)
+          each[i] += std::pow(static_cast<double>(table[static_cast<std::size_t>(rows[i] * n + c)]), 2);
+      }
+      k.squares_of_rows(2, n, table.data(), rows, found.data());
+      expect_close<double>(found, each, 1e-13, "squares_of_rows");
       k.squared_error(1, n, nullptr, static_cast<T>(1.0L / static_cast<long double>(n)), a.data(), b.data(),
                       &out);
       expect_close<T>({out}, {static_cast<double>(error)}, tolerance<T>(1e-6, 1e-13), "squared_error");

@@ -76,6 +76,12 @@ TEST_F(OutputsTest, EvalPaddedIsEvalPacked) {
   EXPECT_NEAR(run(eval({"--split", "train"})).json()["examples"].get<double>(), 24, 0);
 }
 
+TEST_F(OutputsTest, EvalInBf16IsNearlyEval) {
+  const Json full = run(eval({})).json(), mixed = run(eval({"--precision", "bf16"})).json();
+  EXPECT_NEAR(mixed["loss"].get<double>(), full["loss"].get<double>(), 2e-2);
+  EXPECT_NE(mixed["loss"], full["loss"]);
+}
+
 TEST_F(OutputsTest, PredictKeepsOrderAndText) {
   const Outcome outcome =
       predict("the good film\r\n\n \"quoted\" \\ \xC3\xA4\na story\tis dull\nno line end", {"--batch", "2"});
@@ -270,6 +276,8 @@ TEST(Devices, SayWhatComputes) {
 }
 
 TEST(Devices, ThatCannotBeUsedAreErrors) {
+  EXPECT_TRUE(
+      fails(run({"predict", "--model", "none", "--precision", "fp8"}), 2, {"--precision fp8", "bf16"}));
   EXPECT_TRUE(fails(run({"predict", "--model", "none", "--device", "gpu"}), 2, {"--device gpu", "cuda:N"}));
   EXPECT_TRUE(fails(run({"predict", "--model", "none", "--device", "mock"}), 2, {"--device mock"}));
   EXPECT_TRUE(fails(run({"predict", "--model", "none", "--device", "cuda:127"}), 1, {"--device cuda:127"}));
