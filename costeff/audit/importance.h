@@ -31,7 +31,7 @@ struct Agreement {
   std::vector<std::int64_t> layers;  // that were compared: those with two units or more
   std::vector<double> spearman;      // within each of them
   std::vector<double> kendall;
-  double spearman_across = 0;  // all of these layers together
+  double spearman_across = 0;  // all layers together, those with one unit too
   double kendall_across = 0;
 
   double mean_spearman() const;  // over layers; 0 if there is none
@@ -55,6 +55,7 @@ struct ScoreMatrix {
   std::vector<std::string> names;
   std::vector<std::vector<double>> spearman;  // mean over layers, of those that both sources reach
   std::vector<std::vector<double>> kept;      // share of the kept units that both keep, in these layers
+  double kept_by_chance = 0;  // the share, over all layers, where one of the two keeps units at random
 };
 
 // What came out for heads, or for the sample of neurons.

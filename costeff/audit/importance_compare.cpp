@@ -175,6 +175,18 @@ std::vector<Candidate> candidates_of(const ImportanceAudit& audit, const UnitsAu
   return candidates;
 }
 
+// Of b units kept of w, b^2 / w are expected in another choice of b.
+double kept_by_chance(const ByLayer& scores, std::int64_t budget) {
+  double common = 0, all = 0;
+  for (const std::vector<double>& layer : scores) {
+    const auto width = static_cast<double>(layer.size());
+    const double kept = std::min(static_cast<double>(budget), width);
+    if (width > 0) common += kept * kept / width;
+    all += kept;
+  }
+  return all > 0 ? common / all : 1;
+}
+
 }  // namespace
 
 const ByLayer& of(const ImportanceScores& scores, Units units) {
@@ -192,6 +204,7 @@ void compare(const ImportanceAudit& audit, std::int64_t first_exit, UnitsAudit& 
   Comparer(audit, first_exit, units).add_all();
   compare_sizes(audit, units);
   fill_matrix(candidates_of(audit, units), units.matrix);
+  units.matrix.kept_by_chance = kept_by_chance(of(audit.sources.front().paper, units.units), units.budget);
 }
 
 Agreement agreement(const ByLayer& a, const ByLayer& b) {

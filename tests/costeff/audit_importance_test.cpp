@@ -8,7 +8,7 @@
 #include <fstream>
 #include <numeric>
 
-#include "costeff/audit/importance.h"
+#include "costeff/audit/importance_compare.h"
 #include "costeff/rank_statistics.h"
 #include "costeff/slenderise.h"
 #include "tests/costeff/support.h"
@@ -17,7 +17,6 @@ namespace costeff::audit {
 namespace {
 
 using namespace costeff::testing;
-using ByLayer = std::vector<std::vector<double>>;
 
 Tokenizer any_tokenizer() {
   const std::string file = fmt::format("{}costeff_vocabulary_{}.txt", ::testing::TempDir(), getpid());
@@ -386,6 +385,23 @@ TEST(AuditImportance, MatrixAndHeadsRemovedTogether) {
     EXPECT_EQ(m.kept[i][i], 1);
     for (std::size_t j = 0; j < i; ++j) EXPECT_EQ(m.spearman[i][j], m.spearman[j][i]);
   }
+}
+
+TEST(AuditImportance, WhatChanceKeepsOfUnequalLayers) {
+  ImportanceAudit audit;
+  audit.loss = "labels";
+  SourceScores& s = audit.sources.emplace_back();
+  s.source.name = "labels";
+  s.paper.heads = s.release.heads = s.gate.heads = {{1}, {3, 2, 1}, {2, 1}};
+  audit.equalised = s;
+  UnitsAudit units;
+  units.units = Units::heads;
+  units.budget = 2;
+  for (const auto& [layer, place] : {std::pair{1, 0}, {2, 0}, {2, 1}, {2, 2}, {3, 0}, {3, 1}})
+    units.removed.push_back({layer, place, {.exits = {0.1 * place}}});
+  compare(audit, 1, units);
+  // Of 1, 3 and 2 heads 1, 2 and 2 stay; another choice of as many shares 1, 2 * 2 / 3 and 2 of them.
+  EXPECT_NEAR(units.matrix.kept_by_chance, (1 + 4.0 / 3 + 2) / 5, 1e-12);
 }
 
 TEST(AuditImportance, OneExitAndNoTeacher) {

@@ -111,6 +111,29 @@ TEST_F(AuditImportanceTest, NoNeurons) {
   EXPECT_EQ(faults(folder_.path("page.html")), "");
 }
 
+TEST_F(AuditImportanceTest, AnOrderNeedsTwoUnits) {
+  Words words = audit({"--html", folder_.path("page.html")});
+  *(std::find(words.begin(), words.end(), "--neurons") + 1) = "2";  // one a layer
+  const Outcome outcome = run(words);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("No layer has two neurons that were removed"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("for neurons")));
+  EXPECT_EQ(faults(folder_.path("page.html")), "");
+}
+
+// What was computed is never lost: a path of any bytes, a folder with a slash behind.
+TEST_F(AuditImportanceTest, PathsOfAnyKind) {
+  const std::string odd = folder_.path("m\xff");
+  fs::copy(model_, odd);
+  model_ = odd;
+  const std::string file = folder_.path("out.json"), figures = folder_.path("figures/");
+  const Outcome outcome = run(audit({"--json", file, "--figures", figures}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(fs::exists(figures + "score-heads.svg"));
+  EXPECT_NO_THROW(EXPECT_FALSE(Json::parse(read(file)).empty()));
+  EXPECT_TRUE(fails(run(audit({"--json", folder_.path("figures")})), 1, {"figures", "that is a folder"}));
+}
+
 TEST_F(AuditImportanceTest, BadInput) {
   EXPECT_TRUE(fails(run(audit({"--heads", "5"})), 2, {"--heads 5", "4 heads"}));
   EXPECT_TRUE(fails(run(audit({"--ffn", "65"})), 2, {"--ffn 65", "64 neurons"}));

@@ -82,8 +82,10 @@ int run_audit_importance(const Invocation& invocation) {
   // A long computation ends in these files.
   for (const std::string& file : {json, html, figures}) {
     if (file.empty()) continue;
-    const fs::path folder = fs::absolute(file).parent_path();
+    const fs::path target = file;
+    const fs::path folder = fs::absolute(target.has_filename() ? target : target.parent_path()).parent_path();
     if (!fs::is_directory(folder)) fail("{}: there is no folder {}", file, folder.string());
+    if (file != figures && fs::is_directory(target)) fail("{}: that is a folder, not a file", file);
   }
   const audit::Subject subject = load_subject(subject_options, kCommand);
   const BertConfig& config = subject.student.model->config();
@@ -95,8 +97,11 @@ int run_audit_importance(const Invocation& invocation) {
                           .first_exit = config.first_exit(),
                           .layers = config.layers(),
                           .audit = watched_audit(subject, settings)};
-  if (!json.empty()) write_audit_file(json, importance_json(report).dump(1) + "\n");
   write_output(importance_text(report));
+  if (!json.empty()) {
+    constexpr auto kReplace = Json::error_handler_t::replace;  // a path need not be UTF-8
+    write_audit_file(json, importance_json(report).dump(1, ' ', false, kReplace) + "\n");
+  }
   if (!html.empty()) write_audit_file(html, importance_page(report));
   if (figures.empty()) return 0;
   const std::vector<Figure> drawn = importance_figures(report);

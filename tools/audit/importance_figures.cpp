@@ -206,7 +206,8 @@ Figure cumulative_figure(const ImportanceReport& report) {
       .height = 390};
   const std::size_t most = longest_cumulative(report);
   if (most == 0) {
-    figure.missing = "Not measured; --cumulative does.";
+    figure.missing = report.audit.cumulative.empty() ? "Not measured; --cumulative does."
+                                                     : "No layer has a second head to remove with the first.";
     return figure;
   }
   std::string blocks;

@@ -36,12 +36,17 @@ const char* plural(const UnitsAudit& units) {
 
 std::string within(const Comparison& c) {
   const std::vector<double>& all = c.agreement.spearman;
-  if (all.empty()) return "no layer with two of them";
   const auto [least, most] = std::minmax_element(all.begin(), all.end());
   return fmt::format("Spearman {:.2f} ({:.2f} in layer {} to {:.2f} in layer {})",
                      c.agreement.mean_spearman(), *least,
                      c.agreement.layers[static_cast<std::size_t>(least - all.begin())], *most,
                      c.agreement.layers[static_cast<std::size_t>(most - all.begin())]);
+}
+
+// Whether some layer has two units whose order can be compared.
+bool has_order(const ImportanceReport& report, const UnitsAudit& units) {
+  const std::string& loss = report.audit.loss;
+  return !units.comparison("paper", loss, loss).agreement.spearman.empty();
 }
 
 std::string order_finding(const ImportanceReport& report, const UnitsAudit& units) {
@@ -145,10 +150,7 @@ std::string kept_finding(const ImportanceReport& report) {
       "Of the {} heads a layer that cost most to remove, the paper's score keeps {}; at random it would be "
       "{}. {} of {} "
       "heads lower the loss by going, which an absolute score cannot say.",
-      heads.budget, percent_text(m.kept[0][1]),
-      percent_text(std::min(1.0, static_cast<double>(heads.budget * report.layers) /
-                                     static_cast<double>(heads.removed.size()))),
-      better, heads.removed.size());
+      heads.budget, percent_text(m.kept[0][1]), percent_text(m.kept_by_chance), better, heads.removed.size());
   const Misjudged* costliest = nullptr;
   const std::vector<Misjudged> all = misjudged(report, heads);
   for (const Misjudged& x : all) {
@@ -194,7 +196,7 @@ bool scores_vanish(const ImportanceReport& report) {
   for (const auto& layer : report.audit.sources.front().paper.heads) {
     for (const double sum : layer) largest = std::max(largest, std::abs(sum));
   }
-  return largest < kNoise * report.audit.whole.total();
+  return largest <= kNoise * report.audit.whole.total();
 }
 
 std::string importance_headline(const ImportanceReport& report) {
@@ -203,13 +205,14 @@ std::string importance_headline(const ImportanceReport& report) {
     const std::string& loss = report.audit.loss;
     return units.comparison("paper", loss, loss).agreement.mean_spearman();
   };
-  const UnitsAudit &heads = report.audit.heads, &neurons = report.audit.neurons;
-  std::string text = fmt::format("The Taylor score predicts the loss {} for heads (Spearman {:.2f})",
-                                 verdict(spearman(heads)), spearman(heads));
-  if (!neurons.removed.empty()) {
-    text += fmt::format(" and {} for neurons ({:.2f})", verdict(spearman(neurons)), spearman(neurons));
+  std::vector<std::string> said;
+  for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
+    if (units->removed.empty() || !has_order(report, *units)) continue;
+    said.push_back(fmt::format("{} for {} (Spearman {:.2f})", verdict(spearman(*units)), plural(*units),
+                               spearman(*units)));
   }
-  return text;
+  if (said.empty()) return "No layer has two units that were removed: there is no order to compare";
+  return "The Taylor score predicts the loss " + fmt::format("{}", fmt::join(said, " and "));
 }
 
 std::vector<Findings> importance_findings(const ImportanceReport& report) {
@@ -220,13 +223,19 @@ std::vector<Findings> importance_findings(const ImportanceReport& report) {
     std::vector<std::string>& out =
         findings.emplace_back(Findings{heads ? "Heads" : "Neurons", {}}).sentences;
     if (heads && scores_vanish(report)) out.emplace_back(kVanished);
-    out.push_back(order_finding(report, *units));
-    if (has_all(report)) out.push_back(all_finding(report, *units));
-    out.push_back(wrong_finding(report, *units));
+    if (has_order(report, *units)) {
+      out.push_back(order_finding(report, *units));
+      if (has_all(report)) out.push_back(all_finding(report, *units));
+      out.push_back(wrong_finding(report, *units));
+    } else {
+      out.push_back(fmt::format(
+          "No layer has two {} that were removed, so there is no order within a layer to compare.",
+          plural(*units)));
+    }
     out.push_back(size_finding(*units));
     out.push_back(layers_finding(report, *units));
     if (heads) out.push_back(kept_finding(report));
-    if (heads && !report.audit.cumulative.empty()) out.push_back(together_finding(report));
+    if (heads && longest_cumulative(report) > 0) out.push_back(together_finding(report));
   }
   return findings;
 }
