@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# One archive with what proves the CUDA backend on a machine with a GPU: binary, kernels' tests and benchmarks with
-# their shared libraries, a small model (the default backbone's first three layers, in f16), the sample data and
-# tools/gpu_check.sh. Not in it: the driver, glibc, and cuBLAS, which alone is ten times the limit and comes with
-# CUDA 13 and with PyTorch for it.
+# One archive with what proves the CUDA backend on a machine with a GPU: binary, tests and benchmark with their shared
+# libraries, a small model (the default backbone's first two layers, in f16), the sample data, the reference files
+# where there are any (COSTEFF_REFERENCE) and tools/gpu_check.sh. Not in it: the driver, glibc, and cuBLAS, which
+# alone is ten times the limit and comes with CUDA 13 and with PyTorch for it.
 #   tools/gpu_bundle.sh [BUILD [ARCHIVE]]     default: build/release gpu_bundle.tar.xz
 set -euo pipefail
 
@@ -10,7 +10,8 @@ set -euo pipefail
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${1:-$source/build/release} archive=${2:-gpu_bundle.tar.xz}
 limit=$((60 * 1000 * 1000))
-binaries=("$build/tools/costeff" "$build/tests/test_cuda" "$build/bench/bench_bert")
+binaries=("$build/tools/costeff" "$build"/tests/test_{cuda,autograd,nn,costeff} "$build/bench/bench_bert")
+reference=${COSTEFF_REFERENCE:-$source/../shared/reference}
 backbone=${XDG_CACHE_HOME:-$HOME/.cache}/costeff/minilm-l6
 [[ -f $backbone/model.safetensors ]] || { echo "gpu_bundle.sh: no backbone; tools/fetch_backbone.sh fetches it" >&2 && exit 1; }
 for binary in "${binaries[@]}"; do
@@ -29,7 +30,7 @@ cp -r "$source/data/samples" "$bundle/data"
 cp "$source/tools/gpu_check.sh" "$bundle"
 cp "$source"/bench/{compare,torch_bert,kernel_times}.py "$bundle/bench"
 cp "$backbone"/{vocab.txt,tokenizer_config.json} "$bundle/model"
-python3 - "$backbone" "$bundle/model" 3 <<'PYTHON'
+python3 - "$backbone" "$bundle/model" 2 <<'PYTHON'
 import json, re, struct, sys
 
 source, target, layers = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -52,6 +53,10 @@ text = json.dumps(kept).encode()
 with open(target + "/model.safetensors", "wb") as file:
     file.write(struct.pack("<Q", len(text)) + text + data)
 PYTHON
+if [[ -d $reference ]]; then
+  mkdir "$bundle/reference"
+  cp "$reference"/{ops,forward,adamw,exit_gradients,slenderise,pipeline}.safetensors "$bundle/reference"
+fi
 # libraries that must be the machine's own
 own='^(libcuda|libcublas|libcublasLt|libc|libm|libdl|librt|libpthread|libresolv|ld-linux-x86-64)\.so'
 ldd "${binaries[@]}" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | sort -u |

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Proves the CUDA backend on this machine, in the bundle that tools/gpu_bundle.sh made: every kernel against the
-# CPU in f64 and twice for the same bits, and under compute-sanitizer (memcheck, racecheck); `costeff run` on the
-# CPU, on the GPU, and there again for the same bits; where python3 has torch and transformers, speed beside
-# PyTorch; where ncu is installed, which kernels a training step spends its time in. Prints a table and writes
-# FOLDER/gpu_check.json; logs lie beside it. Exit code 0 when all that ran held. About 8 minutes.
+# CPU in f64 and twice for the same bits, and under compute-sanitizer (memcheck, racecheck); the engine against
+# PyTorch's numbers in the reference files; `costeff run` on the CPU, on the GPU, and there again for the same bits;
+# where python3 has torch and transformers, speed beside PyTorch; where ncu is installed, which kernels a training
+# step spends its time in. Prints a table and writes FOLDER/gpu_check.json; logs lie beside it. Exit code 0 when all
+# that ran held. About 8 minutes.
 #   gpu_check.sh [FOLDER]     FOLDER: where results go; default: gpu_check
 set -uo pipefail
 
@@ -47,7 +48,7 @@ record() { # NAME RESULT SECONDS
 }
 check() { # NAME COMMAND...
   local begin=$SECONDS name=$1 log result=passed
-  log="$out/${name// /_}.log"
+  log="$out/$(tr -c 'a-zA-Z0-9.\n' _ <<<"$name").log"
   "${@:2}" >"$log" 2>&1 || result=failed
   record "$name" "$result" $((SECONDS - begin))
   [[ $result == passed ]] || { grep -E 'is -?[0-9n]|=====|Failure|error|CUDA' "$log" | head -40; }
@@ -79,7 +80,17 @@ for tool in memcheck racecheck; do
   fi
 done
 
-# The whole pipeline on three layers, an epoch a stage.
+if [[ -d $here/reference ]]; then
+  on_gpu=(env COSTEFF_REFERENCE="$here/reference" COSTEFF_TEST_DEVICE=cuda)
+  check "reference, operations" "${on_gpu[@]}" "$here/bin/test_autograd" --gtest_filter='*Reference*'
+  check "reference, encoder" "${on_gpu[@]}" "$here/bin/test_nn" --gtest_filter='AdamWReference*:*ForwardReference*'
+  check "reference, method" "${on_gpu[@]}" "$here/bin/test_costeff" \
+    --gtest_filter='*LossesReference.GradientsOfExits*:*SlenderiseReference*:*PipelineReference*'
+else
+  record "reference" "not run" 0 # the bundle was made without
+fi
+
+# The whole pipeline on two layers, an epoch a stage.
 pipeline() { # DEVICE OUT MORE...
   rm -rf "$2"
   timeout 150 "$here/bin/costeff" run --model "$here/model" --task sst2 --data "$here/data/samples/SST-2" --device "$1" --out "$2" \
