@@ -204,7 +204,7 @@ Figure cumulative_figure(const ImportanceReport& report) {
           "The lower a line stays the better its order is to prune by; an order that does not stay below the "
           "random one has told the pruning nothing.",
       .height = 390};
-  const std::size_t most = longest_cumulative(report);
+  const std::size_t most = report.audit.most_together();
   if (most == 0) {
     figure.missing = report.audit.cumulative.empty() ? "Not measured; --cumulative does."
                                                      : "No layer has a second head to remove with the first.";
@@ -218,9 +218,9 @@ Figure cumulative_figure(const ImportanceReport& report) {
   std::size_t order = 0;
   for (const audit::CumulativeRemoval& c : report.audit.cumulative) {
     std::string rows = "0 0\n";
-    for (std::size_t k = 0; k < most; ++k) {
-      values.push_back(mean_cumulative(c, k));
-      rows += fmt::format("{} {:.6g}\n", k + 1, values.back());
+    for (std::size_t k = 1; k <= most; ++k) {
+      values.push_back(c.mean(k));
+      rows += fmt::format("{} {:.6g}\n", k, values.back());
     }
     blocks += data_block(fmt::format("order{}", order), rows);
     plots.push_back(fmt::format("$order{} with linespoints pt 7 ps 0.4 lw 1.8 {} title {}", order,
