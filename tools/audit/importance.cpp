@@ -1,12 +1,17 @@
 // costeff audit importance: scores of heads and neurons beside what their removal really costs.
 #include "tools/audit/importance.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 
 #include "tensor/error.h"
 #include "tools/audit/importance_figures.h"
 #include "tools/audit/options.h"
+#include "tools/child_process.h"
 #include "tools/commands.h"
 #include "tools/pages/svg.h"
 #include "tools/pages/text.h"
@@ -48,6 +53,34 @@ std::string command_of(const Invocation& invocation) {
   return command;
 }
 
+// A folder's name without a slash behind.
+std::string bare(const std::string& folder) {
+  const fs::path path = fs::path(folder).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).string();
+}
+
+void check_folder(const std::string& target, const fs::path& folder) {
+  if (!fs::is_directory(folder)) fail("{}: there is no folder {}", target, folder.string());
+  if (access(folder.c_str(), W_OK | X_OK) != 0)
+    fail("{}: nothing can be written to {}: {}", target, folder.string(), std::strerror(errno));
+}
+
+// A long computation ends in these files, and gnuplot draws some: what is missing is said before it begins.
+void check_outputs(const std::string& json, const std::string& html, const std::string& figures) {
+  for (const std::string& file : {json, html}) {
+    if (file.empty()) continue;
+    if (fs::is_directory(file) || !fs::path(file).has_filename())
+      fail("{}: that is a folder, not a file", file);
+    check_folder(file, fs::absolute(file).parent_path());
+  }
+  if (!figures.empty()) {
+    if (fs::exists(figures) && !fs::is_directory(figures)) fail("{}: that is a file, not a folder", figures);
+    check_folder(figures,
+                 fs::is_directory(figures) ? fs::path(figures) : fs::absolute(figures).parent_path());
+  }
+  if (!html.empty() || !figures.empty()) run_child({"gnuplot", "--version"}, "gnuplot-nox", "");
+}
+
 }  // namespace
 
 int run_audit_importance(const Invocation& invocation) {
@@ -79,14 +112,8 @@ int run_audit_importance(const Invocation& invocation) {
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
 
-  // A long computation ends in these files.
-  for (const std::string& file : {json, html, figures}) {
-    if (file.empty()) continue;
-    const fs::path target = file;
-    const fs::path folder = fs::absolute(target.has_filename() ? target : target.parent_path()).parent_path();
-    if (!fs::is_directory(folder)) fail("{}: there is no folder {}", file, folder.string());
-    if (file != figures && fs::is_directory(target)) fail("{}: that is a folder, not a file", file);
-  }
+  if (!figures.empty()) figures = bare(figures);
+  check_outputs(json, html, figures);
   const audit::Subject subject = load_subject(subject_options, kCommand);
   const BertConfig& config = subject.student.model->config();
   ImportanceReport report{.model = subject.student.folder,
