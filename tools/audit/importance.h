@@ -27,6 +27,8 @@ struct Findings {
 };
 std::string importance_headline(const ImportanceReport& report);
 std::vector<Findings> importance_findings(const ImportanceReport& report);
+const char* singular(const audit::UnitsAudit& units);  // "head"
+const char* plural(const audit::UnitsAudit& units);    // "heads"
 // With a sign, to so many places; 0 without one.
 std::string signed_text(double value, int places);
 

@@ -16,10 +16,6 @@ using audit::Removed;
 using audit::Units;
 using audit::UnitsAudit;
 
-const char* plural(const UnitsAudit& units) {
-  return units.units == Units::heads ? "heads" : "neurons";
-}
-
 double sum_of(const ImportanceScores& sums, const UnitsAudit& units, const Removed& r) {
   const auto& layers = units.units == Units::heads ? sums.heads : sums.neurons;
   return layers[static_cast<std::size_t>(r.layer - 1)][static_cast<std::size_t>(r.place)];

@@ -32,10 +32,6 @@ const char* verdict(double spearman) {
   return "hardly";
 }
 
-const char* plural(const UnitsAudit& units) {
-  return units.units == Units::heads ? "heads" : "neurons";
-}
-
 std::string within(const Comparison& c) {
   const std::vector<double>& all = c.agreement.spearman;
   const auto [least, most] = std::minmax_element(all.begin(), all.end());
@@ -133,14 +129,13 @@ std::string together_finding(const ImportanceReport& report) {
 // Nothing where every score is its change.
 std::string wrong_finding(const ImportanceReport& report, const UnitsAudit& units) {
   const audit::WorstMisjudged worst = audit::worst_misjudged(audit::misjudged(report.audit, units), 1);
-  const bool heads = units.units == Units::heads;
   std::vector<std::string> said;
   const auto say = [&](const char* how, const Misjudged& m) {
     said.push_back(
         fmt::format("Most {}: {} {} of layer {} (score {:.2g}, true change {:+.2g}; {} of {} by score, {} of "
                     "{} by truth).",
-                    how, heads ? "head" : "neuron", m.place + 1, m.layer, m.score, m.change, m.rank_by_score,
-                    m.of, m.rank_by_change, m.of));
+                    how, singular(units), m.place + 1, m.layer, m.score, m.change, m.rank_by_score, m.of,
+                    m.rank_by_change, m.of));
   };
   for (const Misjudged& m : worst.over) say("over-estimated", m);
   for (const Misjudged& m : worst.under) say("under-estimated", m);
@@ -213,6 +208,13 @@ std::vector<Findings> importance_findings(const ImportanceReport& report) {
     if (heads && report.audit.most_together() > 0) out.push_back(together_finding(report));
   }
   return findings;
+}
+
+const char* singular(const UnitsAudit& units) {
+  return units.units == Units::heads ? "head" : "neuron";
+}
+const char* plural(const UnitsAudit& units) {
+  return units.units == Units::heads ? "heads" : "neurons";
 }
 
 std::string signed_text(double value, int places) {

@@ -85,8 +85,8 @@ std::string misjudged_table(const ImportanceReport& report) {
       rows += fmt::format(
           "<tr><th scope=\"row\">layer {} {} {}</th><td>{}</td><td>{:.2g}</td><td>{:+.2g}</td><td>{} of "
           "{}</td><td>{} of {}</td></tr>\n",
-          m.layer, units->units == Units::heads ? "head" : "neuron", m.place + 1, how, m.score, m.change,
-          m.rank_by_score, m.of, m.rank_by_change, m.of);
+          m.layer, singular(*units), m.place + 1, how, m.score, m.change, m.rank_by_score, m.of,
+          m.rank_by_change, m.of);
     };
     const audit::WorstMisjudged worst =
         audit::worst_misjudged(audit::misjudged(report.audit, *units), kNamed);
@@ -174,13 +174,13 @@ std::string matrix_table(const UnitsAudit& units) {
   std::vector<std::string> names = {"score"};
   for (std::size_t i = 0; i < m.names.size(); ++i) names.push_back(std::to_string(i + 1));
   return table(
-      heads ? "kept-heads" : "kept-neurons",
-      fmt::format("What scores have in common: {}", heads ? "heads" : "neurons"), "heat", header(names), rows,
+      heads ? "kept-heads" : "kept-neurons", fmt::format("What scores have in common: {}", plural(units)),
+      "heat", header(names), rows,
       fmt::format(
           "On and above the diagonal: the share of the {} kept {} of a layer that both scores keep; below it "
           "their rank correlation. Pairs that share little would give different slender models{}."
           "<span class=\"equation\">| top(a) &cap; top(b) | / | top(a) |; &rho;( a, b )</span>",
-          units.budget, heads ? "heads" : "neurons",
+          units.budget, plural(units),
           heads ? "; the row removal is the truth, the heads whose going raises the loss most" : ""));
 }
 
@@ -197,7 +197,7 @@ std::string comparison_details(const ImportanceReport& report) {
                           c.has_sign ? ", signed" : "", layers, c.truth, comparison_cells(c));
     }
     if (rows.empty()) continue;
-    const char* what = units->units == Units::heads ? "heads" : "neurons";
+    const char* what = plural(*units);
     out += fmt::format(
         "<details>\n<summary>Every comparison: {0}</summary>\n<div class=\"scroll\" role=\"region\" "
         "tabindex=\"0\" "

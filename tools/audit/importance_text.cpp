@@ -62,10 +62,9 @@ std::string comparison_table(const UnitsAudit& units) {
 
 std::string misjudged_lines(const ImportanceReport& report, const UnitsAudit& units) {
   const audit::WorstMisjudged worst = audit::worst_misjudged(audit::misjudged(report.audit, units), kNamed);
-  const bool heads = units.units == Units::heads;
   std::string lines;
   const auto add = [&](const char* how, const audit::Misjudged& m) {
-    const std::string name = fmt::format("layer {} {} {}", m.layer, heads ? "head" : "neuron", m.place + 1);
+    const std::string name = fmt::format("layer {} {} {}", m.layer, singular(units), m.place + 1);
     lines += fmt::format("  {:<17}{:<22}{:>10.2g}{:>+14.2g}{:>12}{:>12}\n", how, name, m.score, m.change,
                          fmt::format("{} of {}", m.rank_by_score, m.of),
                          fmt::format("{} of {}", m.rank_by_change, m.of));
