@@ -13,11 +13,16 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "costeff/json.h"
 #include "tensor/file.h"
 
 namespace costeff {
+
+// Step and folder of the checkpoints of a run that are whole, oldest first; none where no run is.
+std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string& run);
 
 class RunFolder {
  public:

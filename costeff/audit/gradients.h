@@ -24,8 +24,8 @@ enum Variant : std::uint8_t { plain, equalised };
 inline constexpr std::array<Variant, 2> kVariants = {plain, equalised};
 
 struct GradientSettings {
-  double max_norm = 1;     // of clipping; 0: none
-  AdamWOptions adam = {};  // beta1, beta2, epsilon, weight decay
+  double max_norm = 1;  // of clipping; 0: none
+  AdamWOptions adam = {};
   double learning_rate = 1e-4;
   std::string checkpoint;  // optimiser state of a run's checkpoint, of its equalised or plain training ...
   Variant checkpoint_of = equalised;

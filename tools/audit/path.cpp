@@ -96,8 +96,7 @@ Batch batch_of(const audit::Subject& subject, std::int64_t sentence) {
 }
 
 void write_files(const PathOptions& o, const PathReport& report) {
-  if (!o.json.empty())
-    write_audit_file(o.json, path_json(report).dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (!o.json.empty()) write_audit_json(o.json, path_json(report));
   const std::string dot = path_dot(report);
   if (!o.dot.empty()) write_audit_file(o.dot, dot);
   if (!o.svg.empty()) write_audit_file(o.svg, draw_dot(dot));
@@ -114,6 +113,8 @@ int run_audit_path(const Invocation& invocation) {
   if (o.from.empty()) fail_usage("--from is missing: which loss? exit.1, features.1, or loss for all of it");
   if (o.to.empty()) fail_usage("--to is missing: which weight? costeff inspect says what the model has");
   if (!o.entry.empty()) o.subject.dtype = "f64";
+  require_writable({o.json, o.svg, o.dot});
+  if (!o.svg.empty()) require_dot();
 
   const audit::Subject subject = load_subject(o.subject, "audit path");
   const Bert& model = *subject.student.model;
