@@ -61,6 +61,11 @@ std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string&
   return found;
 }
 
+Json run_config(const std::string& run) {
+  if (!fs::exists(run + "/config.json")) fail("{}: no training run is there (no config.json)", run);
+  return parse_json(run + "/config.json");
+}
+
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {}
 
 RunFolder::RunFolder(RunFolder&& other) noexcept
@@ -102,7 +107,7 @@ RunFolder RunFolder::open(const std::string& path) {
 }
 
 Json RunFolder::config() const {
-  return parse_json(path_ + "/config.json");
+  return run_config(path_);
 }
 
 void RunFolder::open_log(std::int64_t length) {

@@ -7,7 +7,7 @@
 namespace costeff::audit {
 
 RunState newest_state(const std::string& run) {
-  const Json config = RunFolder::open(run).config();
+  const Json config = run_config(run);
   const auto all = checkpoints(run);
   if (all.empty()) fail("{}: the run has no checkpoint", run);
   RunState found{.checkpoint = all.back().second};

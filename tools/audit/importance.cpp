@@ -9,7 +9,6 @@
 #include "tools/audit/options.h"
 #include "tools/commands.h"
 #include "tools/pages/svg.h"
-#include "tools/pages/text.h"
 #include "tools/progress.h"
 #include "tools/streams.h"
 
@@ -39,13 +38,6 @@ audit::ImportanceAudit watched_audit(const audit::Subject& subject,
                             if (job != name) progress.emplace(job = name);
                             progress->update(done, total);
                           }});
-}
-
-// An option that was given stays as it was written.
-std::string command_of(const Invocation& invocation) {
-  std::string command = kCommand;
-  for (const std::string& word : invocation.arguments) command += fmt::format(" {}", shell_quoted(word));
-  return command;
 }
 
 }  // namespace
@@ -90,7 +82,7 @@ int run_audit_importance(const Invocation& invocation) {
   ImportanceReport report{.model = subject.student.folder,
                           .teacher = subject.training.teacher,
                           .data = subject.training.data,
-                          .command = command_of(invocation),
+                          .command = command_of(kCommand, invocation),
                           .sentences = static_cast<std::int64_t>(subject.data.size()),
                           .first_exit = config.first_exit(),
                           .layers = config.layers(),
