@@ -299,6 +299,7 @@ TEST(AuditPath, WrongEqualisationIsAFault) {
               HasSubstr("layer 1 of 3 multiply to 0.166667, where Eq. 3 has 0.333333"));
   EXPECT_THAT(fault(with_rescaled_exit(s, 0.5, 0.5), "exit.2", head),
               HasSubstr("exit 2 of 3 multiply to 0.5"));
+  EXPECT_THAT(fault(with_rescaled_exit(s, 3, 3), "exit.2", weight), HasSubstr("multiply to 1, where Eq. 3"));
   EXPECT_THAT(fault(with_rescaled_exit(s, 1, 0.5), "exit.2", weight),
               HasSubstr("0.166667 on one way to layer 1 of 3 and to 0.333333 on another"));
   EXPECT_THAT(fault(with_rescaled_exit(s, 1, 0.5), "exit.2", "word_embeddings.weight"),

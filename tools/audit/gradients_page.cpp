@@ -88,10 +88,8 @@ std::string shares_section(const Layers& l) {
           "the sum of all.",
           "It is the projection " + equation("⟨g_j, g⟩ / |g|²") +
               " of the loss’s gradient on the joint one. Equalisation scales a whole row alike in layers 1 "
-              "to L, "
-              "so the shares are the same with and without it; at the embeddings only where no loss reads "
-              "their "
-              "output itself, which nothing rescales. Where they differ both rows are shown.",
+              "to L, so the shares are the same with and without it; at the embeddings only where no loss "
+              "reads their output itself, which nothing rescales. Where they differ both rows are shown.",
           heat_table(table)));
 }
 
@@ -118,10 +116,9 @@ std::string factors_section(const GradientFindings& f, const Layers& l) {
   }
   return html_section("factors", "What equalisation did",
                       exhibit("Each cell is what a loss’s gradient without equalisation has to be multiplied "
-                              "with to come closest to "
-                              "the one with it; the factor that the row should have stands beside its name, "
-                              "and a cell that misses "
-                              "it, or where the two gradients do not have one direction, is marked ✗.",
+                              "with to come closest to the one with it; the factor that the row should have "
+                              "stands beside its name, and a cell that misses it, or where the two gradients "
+                              "do not have one direction, is marked ✗.",
                               "It tests Eq. 3: a loss at any exit reaches layer m with " +
                                   equation("1/(L−m+1)") + ", whatever the exit. The cell is the projection " +
                                   equation("⟨g_eq, g_plain⟩ / |g_plain|²") +

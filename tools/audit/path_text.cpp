@@ -218,9 +218,7 @@ std::string entry_text(const PathReport& report, const EntryAudit& e) {
   for (const EntryReading& reading : e.readings) text += reading_text(report, reading);
   if (p.equalised) {
     text += fmt::format("{:>14.8g}  the tape's gradient, equalised", e.gradient);
-    text += p.one_factor() ? fmt::format(" = {} of (relative error {:.1g})\n", factor_text(p.largest_factor),
-                                         e.scaled_error)
-                           : "\n";
+    text += p.one_factor() ? fmt::format(" = {} of\n", factor_text(p.largest_factor)) : "\n";
   }
   text += fmt::format("{:>14.8g}  the tape's gradient{}: what the loss has as its derivative\n", e.plain,
                       p.equalised ? " without equalisation" : "");
@@ -231,7 +229,11 @@ std::string entry_text(const PathReport& report, const EntryAudit& e) {
                           ? fmt::format(", against {:.3g} (a thousandth of the largest entry)", e.scale)
                           : "",
                       e.agrees() ? "they agree" : "THEY DO NOT AGREE");
-  return text + fmt::format("{:>14.2g}  relative error of the terms' sum\n", e.sum_error);
+  if (!(e.sum_error <= EntryAudit::kTolerance))
+    text += fmt::format("{:>14.2g}  relative error of the terms' sum\n", e.sum_error);
+  if (!(e.scaled_error <= EntryAudit::kTolerance))
+    text += fmt::format("{:>14.2g}  relative error of the equalised gradient\n", e.scaled_error);
+  return text;
 }
 
 }  // namespace
