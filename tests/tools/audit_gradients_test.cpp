@@ -2,9 +2,7 @@
 // pages in a browser.
 #include <cmath>
 #include <cstdlib>
-#include <limits>
 
-#include "nn/checkpoint.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {
@@ -37,14 +35,6 @@ class AuditGradientsTest : public CliTest {
                  "4",      "--epochs", "2",      "--threads", "1"};
     all.insert(all.end(), more.begin(), more.end());
     return run(all);
-  }
-  // A weight of the model in `folder` becomes nan.
-  static void spoil(const std::string& folder, const std::string& weight) {
-    const auto model = load_bert(folder, {});
-    for (const NamedTensor& t : model->parameters().named()) {
-      if (t.name == weight) t.value().data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-    }
-    save_bert(folder, *model, folder);
   }
   std::string check(const std::string& page) const {
     const std::string command = fmt::format("python3 {}/tests/tools/report_check.py '{}' --alone > '{}' 2>&1",
@@ -139,7 +129,7 @@ TEST_F(AuditGradientsTest, StateOfARun) {
 
 // A weight of exit 3's layer that is not a number.
 TEST_F(AuditGradientsTest, AFaultEndsWithExitCode1) {
-  spoil(student_, "bert.encoder.layer.2.output.dense.weight");
+  spoil_model(student_, "bert.encoder.layer.2.output.dense.weight");
   const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
   const Outcome outcome = gradients({"--json", file, "--html", page});
   EXPECT_EQ(outcome.code, 1) << outcome.err;
