@@ -163,8 +163,8 @@ TEST_F(AuditImportanceTest, WhatCannotBeWrittenIsRefusedFirst) {
   const std::string file = folder_.write("letter.txt", "dear"), none = folder_.path("no such folder");
   refused({"--html", none + "/page.html"}, {none});
   refused({"--figures", none + "/figures/"}, {none});
-  refused({"--json", folder_.path()}, {"that is a folder"});
-  refused({"--json", none + "/"}, {"that is a folder"});
+  refused({"--json", folder_.path()}, {"is a folder"});
+  refused({"--json", none + "/"}, {"there is no folder"});
   refused({"--figures", file}, {"letter.txt", "that is a file"});
   const auto no_gnuplot = [] { setenv("PATH", "/nonexistent", 1); };
   refused({"--html", folder_.path("page.html")}, {"gnuplot-nox"}, no_gnuplot);

@@ -1,20 +1,14 @@
 // costeff audit importance: scores of heads and neurons beside what their removal really costs.
 #include "tools/audit/importance.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <optional>
 
 #include "tensor/error.h"
 #include "tools/audit/importance_figures.h"
 #include "tools/audit/options.h"
-#include "tools/child_process.h"
 #include "tools/commands.h"
 #include "tools/pages/svg.h"
-#include "tools/pages/text.h"
 #include "tools/progress.h"
 #include "tools/streams.h"
 
@@ -46,39 +40,21 @@ audit::ImportanceAudit watched_audit(const audit::Subject& subject,
                           }});
 }
 
-// An option that was given stays as it was written.
-std::string command_of(const Invocation& invocation) {
-  std::string command = kCommand;
-  for (const std::string& word : invocation.arguments) command += fmt::format(" {}", shell_quoted(word));
-  return command;
-}
-
 // A folder's name without a slash behind.
 std::string bare(const std::string& folder) {
   const fs::path path = fs::path(folder).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).string();
 }
 
-void check_folder(const std::string& target, const fs::path& folder) {
-  if (!fs::is_directory(folder)) fail("{}: there is no folder {}", target, folder.string());
-  if (access(folder.c_str(), W_OK | X_OK) != 0)
-    fail("{}: nothing can be written to {}: {}", target, folder.string(), std::strerror(errno));
-}
-
 // A long computation ends in these files, and gnuplot draws some: what is missing is said before it begins.
 void check_outputs(const std::string& json, const std::string& html, const std::string& figures) {
-  for (const std::string& file : {json, html}) {
-    if (file.empty()) continue;
-    if (fs::is_directory(file) || !fs::path(file).has_filename())
-      fail("{}: that is a folder, not a file", file);
-    check_folder(file, fs::absolute(file).parent_path());
-  }
+  require_writable({json, html});
   if (!figures.empty()) {
-    if (fs::exists(figures) && !fs::is_directory(figures)) fail("{}: that is a file, not a folder", figures);
-    check_folder(figures,
-                 fs::is_directory(figures) ? fs::path(figures) : fs::absolute(figures).parent_path());
+    const bool there = fs::exists(figures);
+    if (there && !fs::is_directory(figures)) fail("{}: that is a file, not a folder", figures);
+    require_writable({there ? fmt::format("{}/a picture", figures) : figures});
   }
-  if (!html.empty() || !figures.empty()) run_child({"gnuplot", "--version"}, "gnuplot-nox", "");
+  if (!html.empty() || !figures.empty()) require_gnuplot();
 }
 
 }  // namespace
@@ -119,16 +95,13 @@ int run_audit_importance(const Invocation& invocation) {
   ImportanceReport report{.model = subject.student.folder,
                           .teacher = subject.training.teacher,
                           .data = subject.training.data,
-                          .command = command_of(invocation),
+                          .command = command_of(kCommand, invocation),
                           .sentences = static_cast<std::int64_t>(subject.data.size()),
                           .first_exit = config.first_exit(),
                           .layers = config.layers(),
                           .audit = watched_audit(subject, settings)};
   write_output(importance_text(report));
-  if (!json.empty()) {
-    constexpr auto kReplace = Json::error_handler_t::replace;  // a path need not be UTF-8
-    write_audit_file(json, importance_json(report).dump(1, ' ', false, kReplace) + "\n");
-  }
+  if (!json.empty()) write_audit_json(json, importance_json(report));
   if (!html.empty()) write_audit_file(html, importance_page(report));
   if (figures.empty()) return 0;
   const std::vector<Figure> drawn = importance_figures(report);
