@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <utility>
-#include <vector>
 
 #include "tensor/error.h"
 
@@ -22,23 +20,6 @@ constexpr const char* kPrefix = "step-";
 
 std::string reason() {
   return std::strerror(errno);
-}
-
-// The checkpoints of a run that are whole, oldest first.
-std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string& run) {
-  std::vector<std::pair<std::int64_t, std::string>> found;
-  const fs::path folder = fs::path(run) / "checkpoints";
-  if (!fs::is_directory(folder)) return found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    const std::string digits = name.starts_with(kPrefix) ? name.substr(std::strlen(kPrefix)) : "";
-    const bool number = !digits.empty() && std::all_of(digits.begin(), digits.end(),
-                                                       [](char c) { return c >= '0' && c <= '9'; });
-    if (number && fs::exists(entry.path() / "state.json"))
-      found.emplace_back(std::stoll(digits), entry.path().string());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
 }
 
 // Removes what a killed process left of checkpoints that it was writing.
@@ -63,6 +44,27 @@ Json parse_json(const std::string& path) {
 }
 
 }  // namespace
+
+std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string& run) {
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  const fs::path folder = fs::path(run) / "checkpoints";
+  if (!fs::is_directory(folder)) return found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const std::string digits = name.starts_with(kPrefix) ? name.substr(std::strlen(kPrefix)) : "";
+    const bool number = !digits.empty() && std::all_of(digits.begin(), digits.end(),
+                                                       [](char c) { return c >= '0' && c <= '9'; });
+    if (number && fs::exists(entry.path() / "state.json"))
+      found.emplace_back(std::stoll(digits), entry.path().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+Json run_config(const std::string& run) {
+  if (!fs::exists(run + "/config.json")) fail("{}: no training run is there (no config.json)", run);
+  return parse_json(run + "/config.json");
+}
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {}
 
@@ -105,7 +107,7 @@ RunFolder RunFolder::open(const std::string& path) {
 }
 
 Json RunFolder::config() const {
-  return parse_json(path_ + "/config.json");
+  return run_config(path_);
 }
 
 void RunFolder::open_log(std::int64_t length) {

@@ -13,11 +13,18 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "costeff/json.h"
 #include "tensor/file.h"
 
 namespace costeff {
+
+// config.json of a run. Throws Error when no run is there, and when it is not JSON.
+Json run_config(const std::string& run);
+// Step and folder of the checkpoints of a run that are whole, oldest first; none where no run is.
+std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string& run);
 
 class RunFolder {
  public:

@@ -126,10 +126,8 @@ void finite(const char* flag, double value, double least, double most) {
 void check_distillation(Stage stage, const Settings& s) {
   require(!s.teacher.empty(), "teacher", "which model teaches?");
   one_of("fidelity", s.fidelity, {"tuned", "paper", "release"});
-  one_of("prediction", s.prediction, {"auto", "soft", "hard", "both", "none"});
+  check_prediction(stage, s);
   one_of("exit-losses", s.exit_losses, {"all", "last"});
-  require(std::isfinite(s.temperature) && s.temperature > 0, "temperature",
-          fmt::format("{} is no temperature", s.temperature));
   require(s.feature_epochs == -1 || (s.feature_epochs >= 0 && s.feature_epochs <= 1e6), "feature-epochs",
           fmt::format("{} is no number of epochs", s.feature_epochs));
   within("teacher-memory", s.teacher_memory, 0);
@@ -140,8 +138,6 @@ void check_distillation(Stage stage, const Settings& s) {
   within("last-n-hidden", s.last_n_hidden, 1, 1 << 20);
   require(!s.two_stage || s.exit_losses == "all", "two-stage",
           "its second half trains the exits that --exit-losses last leaves out");
-  require(s.prediction != "none" || (!s.no_features && stage != Stage::assist), "prediction",
-          "none leaves nothing to learn from");
 }
 
 void check_slenderising(const Settings& s) {
@@ -210,6 +206,14 @@ Settings settings_from_json(Stage stage, const Json& json, Settings base) {
     if (!keys.contains(key)) fail_usage("unknown setting \"{}\"", key);
   }
   return base;
+}
+
+void check_prediction(Stage stage, const Settings& s) {
+  one_of("prediction", s.prediction, {"auto", "soft", "hard", "both", "none"});
+  require(s.prediction != "none" || (!s.no_features && stage != Stage::assist), "prediction",
+          "none leaves nothing to learn from");
+  require(std::isfinite(s.temperature) && s.temperature > 0, "temperature",
+          fmt::format("{} is no temperature", s.temperature));
 }
 
 void check(Stage stage, const Settings& s) {

@@ -105,6 +105,8 @@ Json to_json(Stage stage, const Settings& settings);
 Settings settings_from_json(Stage stage, const Json& json, Settings base);
 // Throws UsageError naming the first flag whose value makes no sense ("--lr nan", "--batch 0").
 void check(Stage stage, const Settings& settings);
+// The part of it that is about what predictions learn from: --prediction and --temperature.
+void check_prediction(Stage stage, const Settings& settings);
 // With every "auto" decided that does not depend on the model.
 Settings decided(Stage stage, Settings settings);
 

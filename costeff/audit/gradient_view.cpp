@@ -13,6 +13,11 @@ double ratio(double a, double b) {
   return b > 0 ? a / b : kNan;
 }
 
+double cosine_in(const std::vector<double>& gram, std::size_t stride, std::size_t a, std::size_t b) {
+  const double squares = gram[a * stride + a] * gram[b * stride + b];
+  return squares > 0 ? gram[a * stride + b] / std::sqrt(squares) : kNan;
+}
+
 void add(std::vector<double>& to, const std::vector<double>& from) {
   if (to.empty()) to.assign(from.size(), 0.0);
   for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
@@ -66,24 +71,37 @@ double history_share(const GroupSums& sums, Variant v) {
   return ratio(sums.of[v].history_with, sums.of[v].update);
 }
 
-double cosine(const GroupSums& sums, std::size_t roots, std::size_t a, std::size_t b) {
-  const double squares = sums.gram[a * roots + a] * sums.gram[b * roots + b];
-  return squares > 0 ? sums.gram[a * roots + b] / std::sqrt(squares) : kNan;
+bool shares_differ(const GroupSums& sums) {
+  constexpr double kShown = 5e-4;
+  for (std::size_t j = 0; j < sums.crossed.size(); ++j) {
+    if (std::abs(share(sums, equalised, j) - share(sums, plain, j)) > kShown) return true;
+  }
+  return false;
 }
 
-std::optional<Conflict> worst_conflict(const GradientAudit& audit, const GroupSums& sums) {
+double cosine(const GroupSums& sums, std::size_t roots, std::size_t a, std::size_t b) {
+  return cosine_in(sums.gram, roots, a, b);
+}
+
+std::optional<Conflict> worst_conflict(std::span<const std::string> kinds, const std::vector<double>& gram,
+                                       std::size_t stride) {
   std::optional<Conflict> worst;
-  const std::size_t roots = audit.roots.size();
-  for (std::size_t a = 0; a < roots; ++a) {
-    for (std::size_t b = a + 1; b < roots; ++b) {
-      const AuditedRoot &one = audit.roots[a], &other = audit.roots[b];
-      if (one.kind == "features" || one.kind != other.kind) continue;
-      const double c = cosine(sums, roots, a, b);
+  for (std::size_t a = 0; a < kinds.size(); ++a) {
+    for (std::size_t b = a + 1; b < kinds.size(); ++b) {
+      if (kinds[a] == "features" || kinds[a] != kinds[b]) continue;
+      const double c = cosine_in(gram, stride, a, b);
       if (std::isnan(c) || (worst && worst->cosine <= c)) continue;
       worst = Conflict{a, b, c};
     }
   }
   return worst;
+}
+
+std::optional<Conflict> worst_conflict(const GradientAudit& audit, const GroupSums& sums) {
+  std::vector<std::string> kinds;
+  kinds.reserve(audit.roots.size());
+  for (const AuditedRoot& root : audit.roots) kinds.push_back(root.kind);
+  return worst_conflict(kinds, sums.gram, kinds.size());
 }
 
 Survival survival(const GroupSums& sums) {

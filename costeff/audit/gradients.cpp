@@ -115,11 +115,7 @@ void GradientAuditor::warm_up(const Batch& batch) {
 void GradientAuditor::adopt(std::span<const LossRoot> found) {
   std::vector<AuditedRoot> roots;
   roots.reserve(found.size());
-  for (const LossRoot& root : found) {
-    const Tape& tape = *root.variable.tape();
-    roots.push_back({root.name(), root.kind, root.place, root.coefficient,
-                     tape.node(root.variable.node()).requires_gradient});
-  }
+  for (const LossRoot& root : found) roots.push_back({root.name(), root.kind, root.place, root.coefficient});
   if (audit_.roots.empty()) {
     audit_.roots = std::move(roots);
     return;
@@ -143,19 +139,9 @@ void GradientAuditor::add(const Batch& batch) {
     audit_.clip[v] += clip[v];
   }
   ++audit_.batches;
-  // A term that nothing trained stands behind has no lane to run: the whole loss stands in, and is not
-  // counted.
-  std::vector<Lane> lanes;
-  lanes.reserve(2 * (roots.size() + 1));
-  for (const Variant v : kVariants) {
-    for (std::size_t j = 0; j < roots.size(); ++j) {
-      const LossRoot& root = roots[j];
-      const Tensor coefficient = Tensor::full(root.variable.shape(), root.coefficient, root.variable.dtype());
-      lanes.push_back(
-          {audit_.roots[j].differentiable ? Root{root.variable, coefficient} : Root{}, v == equalised});
-    }
-    lanes.push_back({{loss, {}}, v == equalised});
-  }
+  std::vector<Lane> lanes = lanes_of(roots, loss, false);
+  const std::vector<Lane> rescaled = lanes_of(roots, loss, true);
+  lanes.insert(lanes.end(), rescaled.begin(), rescaled.end());
   const LaneOrder order(roots.size());
   backward_lanes(tape, lanes, [&](const LaneGradients& g) { fold(g, order, clip); });
 }
@@ -211,7 +197,9 @@ void GradientAuditor::fold(const LaneGradients& g, const LaneOrder& order, const
   }
   std::vector<std::size_t> here;  // plain lanes come first, so a lane is its root's number
   for (std::size_t j = 0; j < roots; ++j) {
-    if (g.reached[order.of(plain, j)] != 0) here.push_back(order.of(plain, j));
+    if (g.reached[order.of(plain, j)] == 0) continue;
+    here.push_back(order.of(plain, j));
+    if (sums.group.kind != Kind::exit) audit_.roots[j].reaches = true;
   }
   add_products(g.values, here, roots, sums.gram);
 }

@@ -24,8 +24,8 @@ enum Variant : std::uint8_t { plain, equalised };
 inline constexpr std::array<Variant, 2> kVariants = {plain, equalised};
 
 struct GradientSettings {
-  double max_norm = 1;     // of clipping; 0: none
-  AdamWOptions adam = {};  // beta1, beta2, epsilon, weight decay
+  double max_norm = 1;  // of clipping; 0: none
+  AdamWOptions adam = {};
   double learning_rate = 1e-4;
   std::string checkpoint;  // optimiser state of a run's checkpoint, of its equalised or plain training ...
   Variant checkpoint_of = equalised;
@@ -40,16 +40,16 @@ using AuditedLoss = std::function<Variable(Forward& forward, const Batch& batch,
 // A term of the loss, as the audit found it.
 struct AuditedRoot {
   std::string name, kind;
-  std::int64_t place = 0;      // exit, or layer of the features
-  double coefficient = 1;      // in the loss
-  bool differentiable = true;  // false: nothing that is trained stands behind it
+  std::int64_t place = 0;  // exit, or layer of the features
+  double coefficient = 1;  // in the loss
+  bool reaches = false;    // a parameter of a layer or of the embeddings; false: it is detached from them
 };
 
 // Sums over batches, of one part of the model. Roots are in the order of GradientAudit::roots, their
 // gradients times their coefficient: sum_j g_j = g.
 struct GroupSums {
   Group group;
-  std::int64_t parameters = 0;  // scalars, of the last batch: of tables, in the rows it read
+  std::int64_t parameters = 0;  // scalars, mean over batches, rounded down: of tables, in the rows read
   double weights = 0;           // |w|^2
   double decayed = 0;           // |w|^2 of those that decay
 

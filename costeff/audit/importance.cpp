@@ -204,4 +204,34 @@ const SourceScores& ImportanceAudit::source(std::string_view name) const {
   return *found;
 }
 
+bool ImportanceAudit::scores_vanish() const {
+  constexpr double kNoise = 1e-6;  // of the loss
+  const ImportanceScores& paper = sources.front().paper;
+  double largest = 0;
+  for (const Units units : {Units::heads, Units::neurons}) {
+    for (const std::vector<double>& layer : of(paper, units)) {
+      for (const double sum : layer) largest = std::max(largest, std::abs(sum));
+    }
+  }
+  return largest <= kNoise * whole.total();
+}
+
+std::size_t ImportanceAudit::most_together() const {
+  std::size_t most = 0;
+  for (const CumulativeRemoval& c : cumulative) {
+    for (const std::vector<double>& layer : c.change) most = std::max(most, layer.size());
+  }
+  return most;
+}
+
+double CumulativeRemoval::mean(std::size_t k) const {
+  double sum = 0, layers = 0;
+  for (const std::vector<double>& layer : change) {
+    if (k > layer.size()) continue;
+    sum += layer[k - 1];
+    ++layers;
+  }
+  return layers > 0 ? sum / layers : 0;
+}
+
 }  // namespace costeff::audit

@@ -82,6 +82,9 @@ struct CumulativeRemoval {
   // "one by one": by the true change of each head alone.
   std::string order;
   std::vector<std::vector<double>> change;  // by layer, by k - 1: of the sum of the exits' losses
+
+  // With k heads gone: the mean over the layers that have more; 0 if none has.
+  double mean(std::size_t k) const;
 };
 
 struct ImportanceAudit {
@@ -96,6 +99,10 @@ struct ImportanceAudit {
   std::vector<CumulativeRemoval> cumulative;
 
   const SourceScores& source(std::string_view name) const;
+  // Whether the scores are rounding noise, because the gradient is 0: as where a model is its own teacher.
+  bool scores_vanish() const;
+  // The most heads that were removed together; 0 where that was not asked for, or no layer has two.
+  std::size_t most_together() const;
 };
 
 // What an audit will compute.

@@ -55,4 +55,17 @@ std::vector<LossRoot> loss_roots(Tape& tape, const Variable& loss) {
   return roots;
 }
 
+std::vector<Lane> lanes_of(std::span<const LossRoot> roots, const Variable& loss, bool rescale) {
+  std::vector<Lane> lanes;
+  lanes.reserve(roots.size() + 1);
+  for (const LossRoot& root : roots) {
+    const Variable& term = root.variable;
+    const bool moves = term.tape()->node(term.node()).requires_gradient;
+    const Tensor coefficient = Tensor::full(term.shape(), root.coefficient, term.dtype());
+    lanes.push_back({moves ? Root{term, coefficient} : Root{}, rescale});
+  }
+  lanes.push_back({{loss, {}}, rescale});
+  return lanes;
+}
+
 }  // namespace costeff::audit

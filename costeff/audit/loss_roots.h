@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "autograd/tape.h"
+#include "autograd/lanes.h"
 
 namespace costeff::audit {
 
@@ -24,5 +24,9 @@ struct LossRoot {
 // features), then by place. A term that stands twice in the sum has twice the coefficient; two records that
 // say the same are two terms. Throws Error when a term's record has no loss tag.
 std::vector<LossRoot> loss_roots(Tape& tape, const Variable& loss);
+
+// A lane for each term, times its coefficient, then one for the loss whole. A term that nothing trained
+// stands behind has a lane that reaches nothing.
+std::vector<Lane> lanes_of(std::span<const LossRoot> roots, const Variable& loss, bool rescale);
 
 }  // namespace costeff::audit

@@ -77,6 +77,9 @@ Moments::Next Moments::next(const LaneGradients& gradients, std::size_t lane, do
   const auto t = static_cast<double>(steps_ + 1);
   const double bias1 = 1 - std::pow(options_.beta1, t), bias2 = 1 - std::pow(options_.beta2, t);
   const std::int64_t n = gradients.values.shape()[1];
+  // In transformers' AdamW epsilon is added before v is corrected for its bias.
+  const double epsilon =
+      options_.variant == AdamVariant::transformers ? options_.epsilon / std::sqrt(bias2) : options_.epsilon;
   Next next{Tensor::empty({n}, DType::f64), Tensor::empty({n}, DType::f64)};
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
@@ -91,10 +94,10 @@ Moments::Next Moments::next(const LaneGradients& gradients, std::size_t lane, do
       const double before = v == nullptr ? 0 : static_cast<double>(v[flat]);
       const double second = options_.beta2 * before + (1 - options_.beta2) * step * step;
       const double root = std::sqrt(second / bias2);
-      const double divisor = bias1 * (root + options_.epsilon);
+      const double divisor = bias1 * (root + epsilon);
       history[i] = m == nullptr ? 0 : options_.beta1 * static_cast<double>(m[flat]) / divisor;
       gain[i] = (1 - options_.beta1) * clip / divisor;
-      if (root < kFelt * options_.epsilon) ++next.near_epsilon;
+      if (root < kFelt * epsilon) ++next.near_epsilon;
     });
   });
   return next;

@@ -27,7 +27,8 @@ class Moments {
   // beta2^t)),
   //   history = beta1 m / (1 - beta1^t) / (d + epsilon)
   //   gain    = (1 - beta1) clip / (1 - beta1^t) / (d + epsilon)
-  // so that the direction is u = history + gain g, linear in g but for d.
+  // so that the direction is u = history + gain g, linear in g but for d. (epsilon / sqrt(1 - beta2^t)
+  // instead of epsilon in the variant of transformers.)
   struct Next {
     Tensor history;                 // [elements], f64
     Tensor gain;                    // [elements], f64

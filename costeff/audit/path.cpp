@@ -122,19 +122,30 @@ class Walk {
   WeightPath path_;
 };
 
-double deviation(const Tensor& scaled, const Tensor& plain, double factor) {
-  double largest = 0, difference = 0;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Deviation {
+  double largest = 0;     // of the scaled gradient's entries
+  double difference = 0;  // the largest from factor times the plain one
+
+  double relative() const { return largest > 0 ? difference / largest : difference; }
+};
+
+Deviation deviation(const Tensor& scaled, const Tensor& plain, double factor) {
+  Deviation d;
   for (std::int64_t i = 0; i < scaled.numel(); ++i) {
-    largest = std::max(largest, std::abs(scaled.at(i)));
-    difference = std::max(difference, std::abs(scaled.at(i) - factor * plain.at(i)));
+    d.largest = std::max(d.largest, std::abs(scaled.at(i)));
+    const double difference = std::abs(scaled.at(i) - factor * plain.at(i));
+    d.difference = std::max(d.difference, std::isfinite(difference) ? difference : kInfinity);
   }
-  return largest > 0 ? difference / largest : difference;
+  return d;
 }
 
-bool vanishes_beside(double part, double whole, DType dtype) {
+// What rounding may leave of a gradient where it is 0 but for that, beside the norm of its whole parameter.
+double rounding_of(double whole, DType dtype) {
   const double epsilon = dtype == DType::f64 ? std::numeric_limits<double>::epsilon()
                                              : static_cast<double>(std::numeric_limits<float>::epsilon());
-  return part <= 100 * epsilon * whole;
+  return 100 * epsilon * whole;
 }
 
 }  // namespace
@@ -150,11 +161,41 @@ WeightPath trace_path(const Bert& model, const LossOf& loss, const PathQuery& qu
   path.equalised = equalise;
   const Tensor gradient = trace.weight_gradient();
   path.gradient = norm_of(gradient);
-  path.vanishes = vanishes_beside(path.gradient, norm_of(trace.gradient(trace.leaf())), gradient.dtype());
+  const double rounding = rounding_of(norm_of(trace.gradient(trace.leaf())), gradient.dtype());
+  path.vanishes = std::isfinite(rounding) && path.gradient <= rounding;
   const Tensor plain = equalise ? Trace(model, loss, query, false).weight_gradient() : gradient;
   path.plain_gradient = norm_of(plain);
-  path.deviation = deviation(gradient, plain, path.largest_factor);
+  const Deviation d = deviation(gradient, plain, path.largest_factor);
+  const double tolerance = gradient.dtype() == DType::f64 ? 1e-9 : 1e-4;
+  path.deviation = d.relative();
+  path.scaled = std::isfinite(d.difference) && d.difference <= tolerance * d.largest + rounding;
   return path;
+}
+
+std::optional<std::string> equalisation_fault(const WeightPath& path) {
+  if (!path.equalised) return std::nullopt;
+  const double closed = equalisation_factor(path.place, path.layers);
+  const auto fits = [&](double factor) {
+    const bool unscaled = path.place.kind == WeightPlace::Kind::embeddings && factor == 1;
+    return unscaled || std::abs(factor - closed) <= 1e-12 * closed;
+  };
+  const std::string where = to_string(path.place, path.layers);
+  if (!fits(path.least_factor) || !fits(path.largest_factor)) {
+    return path.one_factor()
+               ? fmt::format("the factors on the way to {} multiply to {:.6g}, where Eq. 3 has {:.6g}", where,
+                             path.largest_factor, closed)
+               : fmt::format(
+                     "the factors multiply to {:.6g} on one way to {} and to {:.6g} on another, where "
+                     "Eq. 3 has {:.6g}",
+                     path.least_factor, where, path.largest_factor, closed);
+  }
+  if (path.one_factor() && !path.scaled) {
+    return fmt::format(
+        "the gradient is not {:.6g} times the one without equalisation: an entry is off by {:.2g} of the "
+        "largest",
+        path.largest_factor, path.deviation);
+  }
+  return std::nullopt;
 }
 
 }  // namespace costeff::audit

@@ -73,8 +73,16 @@ struct WeightPath {
   // query: it is that small beside the gradient of the parameter that the weight is a part of.
   bool vanishes = false;
 
+  // The gradient is largest_factor times the plain one within rounding: to 1e-4 of its largest entry in f32
+  // and 1e-9 in f64, and to what rounding leaves of the whole parameter's gradient.
+  bool scaled = true;
+
   bool one_factor() const { return largest_factor - least_factor <= 1e-12 * largest_factor; }
 };
+
+// What is wrong with the equalisation of a weight, by Eq. 3; nothing where it is right. The embeddings may
+// have two factors, or 1 alone: h_0 itself is not rescaled.
+std::optional<std::string> equalisation_fault(const WeightPath& path);
 
 // Throws as Trace does.
 WeightPath trace_path(const Bert& model, const LossOf& loss, const PathQuery& query, bool equalise);

@@ -145,7 +145,7 @@ Derivative differences(const LossOf& loss, const std::string& from, const Tensor
 }  // namespace
 
 EntryAudit audit_entry(const Bert& model, const LossOf& loss, const PathQuery& query, bool equalise,
-                       std::int64_t row, std::int64_t col) {
+                       std::int64_t row, std::int64_t col, std::optional<double> factor) {
   const Tensor weight = query.weight.value();
   const Shape& shape = weight.shape();
   const std::int64_t cols = shape.rank() == 1 ? 1 : shape[1];
@@ -171,9 +171,19 @@ EntryAudit audit_entry(const Bert& model, const LossOf& loss, const PathQuery& q
   audit.numeric_error = d.error;
   audit.scale =
       std::max(std::abs(audit.plain), EntryAudit::kFloor * largest_of(unscaled.gradient(unscaled.leaf())));
-  const double difference = std::abs(audit.plain - audit.numeric);
-  audit.error = difference == 0 ? 0 : difference / audit.scale;
-  if (!std::isfinite(audit.error)) audit.error = std::numeric_limits<double>::infinity();
+  double sum = 0;
+  for (const EntryReading& reading : audit.readings) {
+    for (const EntryTerm& term : reading.terms) sum += term.product;
+  }
+  const auto relative = [&](double a, double b) {
+    const double difference = std::abs(a - b);
+    if (difference == 0) return 0.0;
+    const double error = difference / audit.scale;
+    return std::isfinite(error) ? error : std::numeric_limits<double>::infinity();
+  };
+  audit.error = relative(audit.plain, audit.numeric);
+  audit.sum_error = relative(sum, audit.gradient);
+  if (factor) audit.scaled_error = relative(audit.gradient, *factor * audit.plain);
   return audit;
 }
 

@@ -34,16 +34,20 @@ struct EntryAudit {
   double numeric_error = 0;  // of them, as they estimate it themselves
   double scale =
       0;  // what the error is measured against: |plain|, or kFloor of the parameter's largest entry
-  double error = 0;  // |plain - numeric| / scale; 0 where all are 0; infinite where one is not finite
+  // Relative to scale; 0 where all are 0; infinite where one is not finite.
+  double error = 0;         // |plain - numeric|
+  double sum_error = 0;     // |sum of the readings' terms - gradient|
+  double scaled_error = 0;  // |gradient - factor plain|; 0 without a factor
 
   static constexpr double kFloor = 1e-3;
   static constexpr double kTolerance = 1e-6;
-  bool agrees() const { return error <= kTolerance; }
+  bool agrees() const { return error <= kTolerance && sum_error <= kTolerance && scaled_error <= kTolerance; }
 };
 
-// Entry (row, col) of the query's weight, in a model and with a loss in f64. Changes the entry while it runs.
+// Entry (row, col) of the query's weight, in a model and with a loss in f64. `factor`: what the rescale
+// factors multiply to on every way to the weight, where that is one number. Changes the entry while it runs.
 // Throws as Trace does, and UsageError for an entry outside the weight's shape; col is 0 for a vector.
 EntryAudit audit_entry(const Bert& model, const LossOf& loss, const PathQuery& query, bool equalise,
-                       std::int64_t row, std::int64_t col);
+                       std::int64_t row, std::int64_t col, std::optional<double> factor = std::nullopt);
 
 }  // namespace costeff::audit

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "costeff/audit/groups.h"
 #include "costeff/audit/loss_roots.h"
 #include "tensor/error.h"
 
@@ -67,14 +68,9 @@ double Recording::value() const {
 // ---- weights
 
 WeightPlace place_of(std::string_view parameter, std::int64_t layers) {
-  using Kind = WeightPlace::Kind;
-  constexpr std::string_view kLayer = "bert.encoder.layer.", kHighway = "bert.encoder.highway.";
-  const auto number = [&](std::string_view prefix) {
-    return std::stoll(std::string(parameter.substr(prefix.size()))) + 1;
-  };
-  if (parameter.starts_with("bert.embeddings.")) return {Kind::embeddings, 0};
-  if (parameter.starts_with(kLayer)) return {Kind::layer, number(kLayer)};
-  return {Kind::exit, parameter.starts_with(kHighway) ? number(kHighway) : layers};
+  const Group group = group_of(parameter, layers);
+  if (group.kind == Kind::exit) return {WeightPlace::Kind::exit, group.layer};
+  return {group.layer == 0 ? WeightPlace::Kind::embeddings : WeightPlace::Kind::layer, group.layer};
 }
 
 std::string to_string(const WeightPlace& place, std::int64_t layers) {

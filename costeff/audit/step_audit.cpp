@@ -4,7 +4,7 @@
 #include <map>
 
 #include "autograd/lanes.h"
-#include "costeff/audit/groups.h"
+#include "costeff/audit/gradient_view.h"
 #include "costeff/audit/loss_roots.h"
 #include "costeff/audit/products.h"
 
@@ -12,38 +12,22 @@ namespace costeff::audit {
 namespace {
 
 Json conflict_of(const std::vector<LossRoot>& roots, const std::vector<double>& products) {
-  const std::size_t lanes = roots.size() + 1;
-  Json worst;
-  double lowest = 2;
-  for (std::size_t a = 0; a < roots.size(); ++a) {
-    for (std::size_t b = a + 1; b < roots.size(); ++b) {
-      const double squares = products[a * lanes + a] * products[b * lanes + b];
-      if (roots[a].kind == "features" || roots[a].kind != roots[b].kind || squares <= 0) continue;
-      const double cosine = products[a * lanes + b] / std::sqrt(squares);
-      if (cosine >= lowest) continue;
-      lowest = cosine;
-      worst = {{"between", {roots[a].name(), roots[b].name()}}, {"cosine", cosine}};
-    }
-  }
-  return worst;
+  std::vector<std::string> kinds;
+  kinds.reserve(roots.size());
+  for (const LossRoot& root : roots) kinds.push_back(root.kind);
+  const auto worst = worst_conflict(kinds, products, roots.size() + 1);
+  if (!worst) return {};
+  return {{"between", {roots[worst->a].name(), roots[worst->b].name()}}, {"cosine", worst->cosine}};
 }
 
 }  // namespace
 
 Json audit_step(Tape& tape, const Variable& loss, std::int64_t layers) {
   const std::vector<LossRoot> roots = loss_roots(tape, loss);
-  const std::size_t count = roots.size() + 1;  // and the whole loss
-  std::vector<Lane> lanes;
-  lanes.reserve(count);
-  for (const LossRoot& root : roots) {
-    const Tensor coefficient = Tensor::full(root.variable.shape(), root.coefficient, root.variable.dtype());
-    const bool moves = tape.node(root.variable.node()).requires_gradient;
-    lanes.push_back({moves ? Root{root.variable, coefficient} : Root{}});
-  }
-  lanes.push_back({{loss, {}}});
+  const std::size_t count = roots.size() + 1;            // and the whole loss
   std::map<std::int64_t, std::vector<double>> products;  // by layer, [count, count]
   double square = 0;
-  backward_lanes(tape, lanes, [&](const LaneGradients& g) {
+  backward_lanes(tape, lanes_of(roots, loss, true), [&](const LaneGradients& g) {
     const Group group = group_of(g.parameter.name, layers);
     if (group.kind == Kind::exit) {
       const Tensor joint =

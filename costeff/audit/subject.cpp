@@ -10,6 +10,7 @@ namespace costeff::audit {
 namespace {
 
 constexpr std::uint32_t kAuditSample = 4;
+constexpr std::int64_t kMostBatches = 1'000'000'000, kMostSequences = 65536;
 
 void check(const SubjectSettings& settings) {
   const Settings& s = settings.training;
@@ -22,10 +23,16 @@ void check(const SubjectSettings& settings) {
     fail_usage("--stage must be ta or recover");
   if (settings.stage == Stage::recover && s.teacher.empty())
     fail_usage("--stage recover needs --teacher, whose predictions and hidden states are distilled");
-  if (settings.batches < 1) fail_usage("--batches {}: at least one", settings.batches);
-  if (s.batch < 1) fail_usage("--batch {}: at least one sequence", s.batch);
-  if (!(std::isfinite(s.temperature) && s.temperature > 0))
-    fail_usage("--temperature {}: must be above 0", s.temperature);
+  if (s.teacher.empty() && s.prediction != "auto") {
+    fail_usage("--prediction {}: goes with --teacher; without one exits learn from labels alone",
+               s.prediction);
+  }
+  check_prediction(settings.stage, s);
+  // Their product is a number of sentences.
+  if (settings.batches < 1 || settings.batches > kMostBatches)
+    fail_usage("--batches {}: must be from 1 to {}", settings.batches, kMostBatches);
+  if (s.batch < 1 || s.batch > kMostSequences)
+    fail_usage("--batch {}: must be from 1 to {} sentences", s.batch, kMostSequences);
   if (settings.dtype != DType::f32 && settings.dtype != DType::f64)
     fail_usage("--dtype {}: must be f32 or f64", name_of(settings.dtype));
 }

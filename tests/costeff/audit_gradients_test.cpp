@@ -1,5 +1,6 @@
 // The audit of gradients against passes of their own and against faults that are planted in the loss.
 #include <map>
+#include <set>
 
 #include "costeff/audit/gradients.h"
 #include "costeff/audit/identities.h"
@@ -25,12 +26,16 @@ constexpr std::int64_t kLayers = 12;
 enum class Planted {
   nothing,
   wrong_state,
+  slightly_wrong,
+  drifting,
   left_out,
   wrong_branch,
   tapped_exit,
   tapped_features,
   detached,
-  clipped
+  clipped,
+  poisoned,
+  rescaled_embeddings
 };
 
 void clip_backward(const Record&, Backward& b) {
@@ -44,25 +49,41 @@ void clip_backward(const Record&, Backward& b) {
 }
 const Op kClip("clip_gradient", "y = x", clip_backward, Op::Listing::hidden);
 
+void poison_backward(const Record&, Backward& b) {
+  const Slot dx = b.slot(0);
+  if (!dx) return;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  dx.tensor.copy_from(Tensor::full(b.dy().shape(), nan, b.dy().dtype()));
+}
+const Op kPoison("poison_gradient", "y = x", poison_backward, Op::Listing::hidden);
+
+Variable pass(const Op& op, Forward& forward, const Variable& x) {
+  const Variable* inputs[] = {&x};
+  return forward.tape()->record(op, inputs, x.value(), {});
+}
+
 MultiExitOutputs forward_with(Planted fault, std::int64_t place, const Bert& model, Forward& forward,
                               const TokenBatch& tokens) {
   const std::int64_t layers = model.config().layers();
   MultiExitOutputs out{.first = model.config().first_exit()};
-  out.hidden.push_back(model.embed(forward, tokens));
-  Variable input = out.hidden.back();
+  const double tolerance = model.parameters().dtype() == DType::f64 ? 1e-12 : 1e-6;
+  Variable embedded = model.embed(forward, tokens);
+  if (fault == Planted::rescaled_embeddings) embedded = gradient_rescale(embedded, 0.5);
+  out.hidden.push_back(embedded);
+  Variable input = embedded;
   for (std::int64_t k = 1; k <= layers; ++k) {
     const bool here = k == place;
     const Variable state = model.layer(forward, k, input, tokens.layout);
     double s1 = 1.0 / static_cast<double>(layers - k + 1);
     double s2 = static_cast<double>(layers - k);
     if (here && fault == Planted::wrong_state) s1 *= 1.25;
+    if (here && fault == Planted::slightly_wrong) s1 *= 1 + 10 * tolerance;
+    if (fault == Planted::drifting) s1 *= 1 + 1.5 * tolerance;
     if (here && fault == Planted::left_out) s1 = 1;
     if (here && fault == Planted::wrong_branch) s2 += 1;
     Variable rescaled = gradient_rescale(state, s1);
-    if (here && fault == Planted::clipped) {
-      const Variable* inputs[] = {&rescaled};
-      rescaled = forward.tape()->record(kClip, inputs, rescaled.value(), {});
-    }
+    if (here && fault == Planted::clipped) rescaled = pass(kClip, forward, rescaled);
+    if (here && fault == Planted::poisoned) rescaled = pass(kPoison, forward, rescaled);
     out.hidden.push_back(here && fault == Planted::tapped_features ? state : rescaled);
     Variable read = rescaled;
     if (here && fault == Planted::tapped_exit) read = state;
@@ -194,47 +215,59 @@ TEST_P(GradientAudits, SumsAreThoseOfSeparatePasses) {
 TEST_P(GradientAudits, UpdateIsTheOptimisers) {
   const auto model = made({}, 3, 3);
   ParameterStore& store = model->parameters();
-  const AuditedLoss loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
-    return hard_loss(multi_exit(*model, forward, tokens, true), batch);
-  };
-  GradientSettings settings{.max_norm = 0.05};
-  settings.adam.weight_decay = 0;
-  const std::span<const Batch> one(batches_.data(), 1);
-  const GradientAudit audit = audit_gradients(*model, one, warm_, loss, settings);
-  EXPECT_EQ(audit.steps[equalised], 1);
-
-  store.allocate_gradients();
   const Tensor before = store.values().clone();
-  AdamW adam(store, settings.adam);
-  double norm = 0;
-  for (const Batch* batch : {&warm_[0], &batches_[0]}) {
-    store.clear_gradients();
-    Tape tape;
-    Forward forward(tape);
-    adam.catch_up(token_batch(*batch).ids);
-    const Root root{loss(forward, *batch, token_batch(*batch)), {}};
-    tape.backward(std::span(&root, 1), {.into_parameters = true});
-    norm = gradient_norm(store);
-    adam.step(batch == &warm_[0] ? 0 : 1, clip_scale(norm, settings.max_norm));
-  }
-  EXPECT_NEAR(audit.norm[equalised], norm, 1e-6 * norm);
-  std::map<Group, double> moved;
-  for (const Parameter* p : store.parameters()) {
-    if (p->by_rows) continue;  // rows that the batch does not read move too
-    const std::int64_t offset = store.offset(*p);
-    for (std::int64_t e = 0; e < p->value.numel(); ++e) {
-      const double d = p->value.at(e) - before.at(offset + e);
-      moved[group_of(p->name, 3)] += d * d;
+  const auto loss_of = [&](bool equalise) -> AuditedLoss {
+    return [&model, equalise](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
+      return hard_loss(multi_exit(*model, forward, tokens, equalise), batch);
+    };
+  };
+  for (const AdamVariant adam_variant : {AdamVariant::torch, AdamVariant::transformers}) {
+    // Epsilon as large as the gradients, where the two of them are far apart.
+    GradientSettings settings{.max_norm = 0.05, .adam = {.variant = adam_variant, .epsilon = 1e-3}};
+    settings.adam.weight_decay = 0;
+    const std::span<const Batch> one(batches_.data(), 1);
+    const GradientAudit audit = audit_gradients(*model, one, warm_, loss_of(true), settings);
+    for (const Variant v : kVariants) {
+      SCOPED_TRACE(fmt::format("{} {}", name_of(adam_variant), v == plain ? "plain" : "equalised"));
+      EXPECT_EQ(audit.steps[v], 1);
+      store.allocate_gradients();
+      AdamW adam(store, settings.adam);
+      double norm = 0;
+      for (const Batch* batch : {&warm_[0], &batches_[0]}) {
+        store.clear_gradients();
+        Tape tape;
+        Forward forward(tape);
+        adam.catch_up(token_batch(*batch).ids);
+        const Root root{loss_of(v == equalised)(forward, *batch, token_batch(*batch)), {}};
+        tape.backward(std::span(&root, 1), {.into_parameters = true});
+        norm = gradient_norm(store);
+        adam.step(batch == &warm_[0] ? 0 : 1, clip_scale(norm, settings.max_norm));
+      }
+      EXPECT_LT(clip_scale(norm, settings.max_norm), 0.9);
+      EXPECT_NEAR(audit.norm[v], norm, 1e-6 * norm);
+      EXPECT_NEAR(audit.clip[v], clip_scale(norm, settings.max_norm), 1e-6);
+      const std::set<std::int32_t> read(batches_[0].ids.begin(), batches_[0].ids.end());
+      std::map<Group, double> moved;
+      for (const Parameter* p : store.parameters()) {
+        const std::int64_t offset = store.offset(*p), cols = p->value.shape().cols();
+        for (std::int64_t e = 0; e < p->value.numel(); ++e) {
+          // Of a table the audit speaks of the rows that the batch reads.
+          if (p->by_rows && !read.contains(static_cast<std::int32_t>(e / cols))) continue;
+          const double d = p->value.at(e) - before.at(offset + e);
+          moved[group_of(p->name, 3)] += d * d;
+        }
+      }
+      store.values().copy_from(before);
+      for (const GroupSums& sums : audit.groups) {
+        const GroupSums::Sums& s = sums.of[v];
+        const double size = std::sqrt(moved[sums.group]);
+        EXPECT_NEAR(std::sqrt(s.update), size, 2e-4 * size) << sums.group.name();
+        EXPECT_NEAR(s.clipped, audit.clip[v] * audit.clip[v] * s.joint, 1e-6 * s.clipped);
+        double whole = s.history_with;
+        for (const double share : s.update_with) whole += share;
+        EXPECT_NEAR(whole / s.update, 1, GetParam() == DType::f64 ? 1e-12 : 1e-5) << sums.group.name();
+      }
     }
-  }
-  for (const GroupSums& sums : audit.groups) {
-    if (sums.group.kind == Kind::embedding) continue;
-    const GroupSums::Sums& s = sums.of[equalised];
-    EXPECT_NEAR(std::sqrt(s.update), std::sqrt(moved[sums.group]), 2e-4 * std::sqrt(moved[sums.group]))
-        << sums.group.name();
-    double whole = s.history_with;
-    for (const double share : s.update_with) whole += share;
-    EXPECT_NEAR(whole / s.update, 1, GetParam() == DType::f64 ? 1e-12 : 1e-5) << sums.group.name();
   }
 }
 
@@ -243,6 +276,51 @@ TEST_P(GradientAudits, WrongFactor) {
               ::testing::ElementsAre(fault_at("layer 5", "the rescale of h_5, meant to be 0.125")));
   EXPECT_THAT(faults(Planted::wrong_branch),
               ::testing::ElementsAre(fault_at("layer 5", "branch from h_5 to layer 6, meant to be 7")));
+}
+
+// Faults hardly above what rounding does.
+TEST_P(GradientAudits, FactorSlightlyWrong) {
+  EXPECT_THAT(faults(Planted::slightly_wrong),
+              ::testing::ElementsAre(fault_at("layer 5", "the rescale of h_5, meant to be 0.125")));
+}
+
+TEST_P(GradientAudits, FactorsThatDriftFromLayerToLayer) {
+  const Audited a = audited(*made({}, 3), false, Planted::drifting);
+  EXPECT_GT(a.identities.worst_factor, 10 * a.identities.tolerance);
+  EXPECT_THAT(a.identities.faults,
+              Contains(fault_at("exit 12 soft", "its factor at layer 12 is 1 and misses")));
+  EXPECT_THAT(a.identities.faults,
+              Contains(fault_at("features 3", "its factor at layer 3 is 0.1 and misses")));
+  for (const Factor& factor : a.identities.factors) {
+    if (factor.fits) continue;
+    EXPECT_THAT(a.identities.faults, Contains(Field(&Fault::place, a.audit.roots[factor.root].name)));
+  }
+}
+
+TEST_P(GradientAudits, EmbeddingsRescaled) {
+  EXPECT_THAT(faults(Planted::rescaled_embeddings),
+              ::testing::ElementsAre(
+                  fault_at("embeddings", "scaled by 0.5 too much: h_0 is rescaled, and should not")));
+}
+
+// The projection on the plain gradient is right, and what is beside it is not.
+TEST_P(GradientAudits, GradientTurnedByEqualisation) {
+  Audited a = audited(*made({}, 3), true);
+  const auto group = std::find_if(a.audit.groups.begin(), a.audit.groups.end(), [](const GroupSums& s) {
+    return s.group == Group{3, Kind::ffn};
+  });
+  double& square = group->of[equalised].square[6];
+  square += 0.01 * square;
+  const Identities found = check_identities(a.audit, {.hard = 1, .first_exit = 1, .last_hidden = 1});
+  EXPECT_THAT(found.faults, ::testing::ElementsAre(fault_at("exit 7 hard", "turns its gradient at layer 3")));
+  EXPECT_GT(found.worst_sideways, found.tolerance);
+}
+
+TEST_P(GradientAudits, GradientThatIsNotFinite) {
+  const Audited a = audited(*made({}, 3), false, Planted::poisoned);
+  EXPECT_THAT(a.identities.faults,
+              ::testing::ElementsAre(fault_at("layer 5 LayerNorm", "gradient of exit 5 soft is not finite")));
+  EXPECT_EQ(a.identities.worst_gap, std::numeric_limits<double>::infinity());
 }
 
 TEST_P(GradientAudits, RescaleLeftOut) {
@@ -266,6 +344,22 @@ TEST_P(GradientAudits, ClippingBeforeEqualisation) {
   EXPECT_THAT(found, Contains(fault_at("layer 5 FFN", "clipping before equalisation")));
   for (const Fault& fault : found)
     EXPECT_THAT(fault.place, ::testing::Not(HasSubstr("layer 6"))) << fault.what;
+}
+
+// A term at its minimum reaches the model with a gradient of 0: no fault.
+TEST_P(GradientAudits, TermAtItsMinimum) {
+  const auto model = made({}, 3);
+  const AuditedLoss loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
+    const MultiExitOutputs out = multi_exit(*model, forward, tokens, true);
+    TeacherOutputs itself;
+    for (const Variable& h : out.hidden) itself.hidden.push_back(h.value());
+    return add(hard_loss(out, batch), feature_loss(out, itself, tokens.layout));
+  };
+  const GradientAudit audit = audit_gradients(*model, batches_, {}, loss, {});
+  const Identities found = check_identities(audit, {.hard = 1, .features = 1});
+  EXPECT_THAT(found.faults, IsEmpty());
+  ASSERT_EQ(found.still.size(), static_cast<std::size_t>(kLayers + 1));
+  for (const std::size_t root : found.still) EXPECT_EQ(audit.roots[root].kind, "features");
 }
 
 TEST_P(GradientAudits, GradientCountedTwice) {

@@ -1,298 +1,14 @@
-// The audit of importance against pruned models evaluated from scratch, finite differences, and identities;
-// all in f64.
-#include <unistd.h>
-
+// Scores beside removals: how they are compared, sampled and removed together; all in f64.
 #include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <fstream>
-#include <numeric>
 
 #include "costeff/audit/importance_compare.h"
 #include "costeff/rank_statistics.h"
-#include "costeff/slenderise.h"
-#include "tests/costeff/support.h"
+#include "tests/costeff/audit_subject.h"
 
 namespace costeff::audit {
 namespace {
 
 using namespace costeff::testing;
-
-Tokenizer any_tokenizer() {
-  const std::string file = fmt::format("{}costeff_vocabulary_{}.txt", ::testing::TempDir(), getpid());
-  std::ofstream(file) << "[PAD]\n[UNK]\n[CLS]\n[SEP]\n";
-  Tokenizer tokenizer = Tokenizer::from_file(file);
-  std::remove(file.c_str());
-  return tokenizer;
-}
-
-std::unique_ptr<Bert> made(std::uint64_t seed, std::optional<ExitConfig> exits) {
-  BertConfig config = small_config();
-  config.exits = std::move(exits);
-  auto model = std::make_unique<Bert>(std::move(config), DType::f64);
-  model->initialise(seed);
-  return model;
-}
-
-// Ten sentences in batches of 4, 4 and 2; three layers of 4 heads and 40 neurons.
-Subject make_subject(bool taught, const ExitConfig& exits = {}) {
-  EncodedDataset data = random_dataset(10);
-  std::vector<Batch> batches = {batch_of(data, 0, 4), batch_of(data, 4, 8), batch_of(data, 8, 10)};
-  Settings settings = default_settings(Stage::recover);
-  settings.temperature = 2;
-  std::unique_ptr<Teacher> teacher;
-  if (taught) teacher = std::make_unique<Teacher>(made(8, std::nullopt));
-  return {settings,
-          {},
-          custom_task("sentence,label", "0,1,2"),
-          {"", any_tokenizer(), made(7, exits)},
-          std::move(teacher),
-          std::move(data),
-          std::move(batches)};
-}
-
-// The loss of each exit and of the features, of any model, with nothing but multi_exit().
-SampleLoss from_scratch(const Subject& subject, const Bert& model, bool labels) {
-  SampleLoss sum;
-  for (const Batch& batch : subject.batches) {
-    const TokenBatch tokens = token_batch(batch);
-    Forward forward;
-    const MultiExitOutputs out = multi_exit(model, forward, tokens, false);
-    const double share = static_cast<double>(batch.sequences()) / static_cast<double>(subject.data.size());
-    sum.exits.resize(out.logits.size());
-    for (std::int64_t i = out.first; i <= out.last(); ++i) {
-      const MultiExitOutputs exit{i, {out.exit(i)}, out.hidden};
-      const Variable loss =
-          labels ? hard_loss(exit, batch)
-                 : prediction_loss(exit, (*subject.teacher)(batch, tokens), subject.training.temperature);
-      sum.exits[static_cast<std::size_t>(i - out.first)] += share * loss.value().item();
-    }
-    if (subject.teacher != nullptr)
-      sum.features +=
-          share * feature_loss(out, (*subject.teacher)(batch, tokens), tokens.layout).value().item();
-  }
-  return sum;
-}
-
-std::vector<std::int64_t> all_but(std::int64_t width, std::span<const std::int64_t> without) {
-  std::vector<std::int64_t> kept;
-  for (std::int64_t i = 0; i < width; ++i) {
-    if (std::find(without.begin(), without.end(), i) == without.end()) kept.push_back(i);
-  }
-  return kept;
-}
-
-void expect_change_of_pruned(const Subject& subject, bool labels, Units units, std::int64_t k,
-                             const std::vector<std::int64_t>& places) {
-  const Bert& model = *subject.student.model;
-  Kept kept;
-  for (std::int64_t j = 1; j <= 3; ++j) {
-    const bool here = j == k;
-    kept.heads.push_back(all_but(4, here && units == Units::heads ? places : std::vector<std::int64_t>()));
-    kept.neurons.push_back(
-        all_but(40, here && units == Units::neurons ? places : std::vector<std::int64_t>()));
-  }
-  const SampleLoss whole = from_scratch(subject, model, labels);
-  const SampleLoss pruned = from_scratch(subject, *prune(model, kept), labels);
-  const RemovalSweep sweep(subject, labels ? "labels" : "predictions");
-  const SampleLoss change = sweep.change(units, k, places);
-  ASSERT_EQ(change.exits.size(), whole.exits.size());
-  const std::int64_t first = model.config().first_exit();
-  for (std::size_t i = 0; i < whole.exits.size(); ++i) {
-    EXPECT_NEAR(sweep.loss().exits[i], whole.exits[i], 1e-12);
-    EXPECT_NEAR(change.exits[i], pruned.exits[i] - whole.exits[i], 1e-12) << "layer " << k << " exit " << i;
-    if (first + static_cast<std::int64_t>(i) < k) {
-      EXPECT_EQ(change.exits[i], 0);
-    } else {
-      EXPECT_NE(change.exits[i], 0);
-    }
-  }
-  EXPECT_NEAR(change.features, pruned.features - whole.features, 1e-12);
-}
-
-TEST(AuditRemoval, IsWhatPruningDoes) {
-  const Subject taught = make_subject(true), alone = make_subject(false);
-  for (std::int64_t k = 1; k <= 3; ++k) {
-    for (const Subject* subject : {&taught, &alone}) {
-      expect_change_of_pruned(*subject, subject == &alone, Units::heads, k, {k});
-      expect_change_of_pruned(*subject, subject == &alone, Units::neurons, k, {13 * k});
-    }
-  }
-  expect_change_of_pruned(taught, true, Units::heads, 2, {0, 2, 3});
-  expect_change_of_pruned(taught, false, Units::neurons, 1, {0, 5, 39});
-}
-
-TEST(AuditRemoval, ReadsSeveralStatesAndLaterFirstExits) {
-  expect_change_of_pruned(make_subject(true, {.pooling = Pooling::mean, .last_hidden = 2}), false,
-                          Units::heads, 3, {1});
-  expect_change_of_pruned(make_subject(true, {.first = 3}), false, Units::heads, 1, {1});
-}
-
-TEST(AuditRemoval, PutsTheWeightsBack) {
-  const Subject subject = make_subject(true);
-  const Tensor& values = subject.student.model->parameters().values();
-  const Tensor before = values.clone();
-  const RemovalSweep sweep(subject, "predictions");
-  const std::int64_t places[] = {0, 3};
-  for (std::int64_t k = 1; k <= 3; ++k) {
-    sweep.change(Units::heads, k, places);
-    sweep.change(Units::neurons, k, places);
-  }
-  EXPECT_EQ(std::memcmp(before.raw(), values.raw(), values.bytes()), 0);
-  const std::int64_t outside[] = {4};
-  EXPECT_THROW(sweep.change(Units::heads, 1, outside), Error);
-}
-
-class AuditScores : public ::testing::Test {
- protected:
-  std::vector<SourceScores> scores(bool equalise = false) const {
-    return score_sources(subject_, loss_sources(subject_, "predictions"), "predictions", equalise,
-                         [](std::int64_t, std::int64_t) {});
-  }
-
-  // Multiplies rows or columns of a weight: those of unit `place`, `width` each.
-  void scale(const std::string& name, bool columns, std::int64_t place, std::int64_t width,
-             double factor) const {
-    const Tensor w = subject_.student.model->parameters().find(name).value();
-    const std::int64_t rows = w.shape()[0], cols = w.numel() / rows;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (std::int64_t c = 0; c < cols; ++c) {
-        if ((columns ? c : r) / width == place) w.data<double>()[r * cols + c] *= factor;
-      }
-    }
-  }
-
-  void scale_unit(Units units, std::int64_t k, std::int64_t place, bool gate, double factor) const {
-    const std::string layer = fmt::format("bert.encoder.layer.{}.", k - 1);
-    const bool heads = units == Units::heads;
-    const std::int64_t width = heads ? subject_.student.model->config().head_dim : 1;
-    scale(layer + (heads ? "attention.output.dense.weight" : "output.dense.weight"), true, place, width,
-          factor);
-    if (gate) return;
-    for (const char* name : {"query", "key", "value"}) {
-      if (!heads) continue;
-      scale(fmt::format("{}attention.self.{}.weight", layer, name), false, place, width, factor);
-      scale(fmt::format("{}attention.self.{}.bias", layer, name), false, place, width, factor);
-    }
-    if (heads) return;
-    scale(layer + "intermediate.dense.weight", false, place, 1, factor);
-    scale(layer + "intermediate.dense.bias", false, place, 1, factor);
-  }
-
-  // dL/dz, where z multiplies the unit's weights.
-  SampleLoss derivative(Units units, std::int64_t k, std::int64_t place, bool gate) const {
-    constexpr double kStep = 1e-4;
-    const Tensor before = subject_.student.model->parameters().values().clone();
-    const auto at = [&](double factor) {
-      scale_unit(units, k, place, gate, factor);
-      SampleLoss loss = from_scratch(subject_, *subject_.student.model, false);
-      subject_.student.model->parameters().values().copy_from(before);
-      return loss;
-    };
-    const SampleLoss up = at(1 + kStep), down = at(1 - kStep);
-    SampleLoss d{up.exits, (up.features - down.features) / (2 * kStep)};
-    for (std::size_t i = 0; i < d.exits.size(); ++i) d.exits[i] = (up.exits[i] - down.exits[i]) / (2 * kStep);
-    return d;
-  }
-
-  static double number(const ImportanceScores& sums, Units units, std::int64_t k, std::int64_t place) {
-    const ByLayer& layers = units == Units::heads ? sums.heads : sums.neurons;
-    return layers[static_cast<std::size_t>(k - 1)][static_cast<std::size_t>(place)];
-  }
-
-  const Subject subject_ = make_subject(true);
-};
-
-TEST_F(AuditScores, SignedSumsAreDerivatives) {
-  // Biases are 0 in a new model: they would not count.
-  for (const NamedTensor& t : subject_.student.model->parameters().named()) {
-    if (t.name.ends_with(".bias")) initialise_normal(t.value(), t.name, 0.2, 5);
-  }
-  const std::vector<SourceScores> found = scores();
-  ASSERT_EQ(found.size(), 7);  // predictions, exits 1 to 3, labels, features, all
-  for (const Units units : {Units::heads, Units::neurons}) {
-    for (std::int64_t k = 1; k <= 3; ++k) {
-      const std::int64_t place = units == Units::heads ? k : 11 * k;
-      for (const bool gate : {false, true}) {
-        const SampleLoss d = derivative(units, k, place, gate);
-        const auto sum = [&](std::size_t source) {
-          return number(gate ? found[source].gate : found[source].paper, units, k, place);
-        };
-        EXPECT_GT(std::abs(sum(0)), 1e-5);
-        EXPECT_NEAR(sum(0), d.total(), 1e-7) << "layer " << k << (gate ? " gate" : "");
-        for (std::size_t i = 1; i <= 3; ++i) EXPECT_NEAR(sum(i), d.exits[i - 1], 1e-7) << "exit " << i;
-        EXPECT_NEAR(sum(5), d.features, 1e-7);
-      }
-    }
-  }
-}
-
-TEST_F(AuditScores, SourcesAddUp) {
-  const std::vector<SourceScores> s = scores();
-  EXPECT_EQ(s[0].source.name, "predictions");
-  EXPECT_EQ(s[6].source.name, "all");
-  for (const Units units : {Units::heads, Units::neurons}) {
-    for (std::int64_t k = 1; k <= 3; ++k) {
-      for (std::int64_t place = 0; place < 4; ++place) {
-        const auto of = [&](std::size_t i) { return number(s[i].paper, units, k, place); };
-        EXPECT_NEAR(of(1) + of(2) + of(3), of(0), 1e-13);
-        EXPECT_NEAR(of(0) + of(5), of(6), 1e-13);
-        if (k == 3) {
-          EXPECT_EQ(of(1), 0);
-          EXPECT_EQ(of(2), 0);
-        }
-      }
-    }
-  }
-}
-
-TEST_F(AuditScores, AreThoseOfSlenderising) {
-  const SourceScores all = scores().back();
-  for (const Fidelity fidelity : {Fidelity::paper, Fidelity::release}) {
-    Importance importance(*subject_.student.model, fidelity);
-    for (const Batch& batch : subject_.batches) {
-      importance.add(batch, [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
-        return importance_loss(multi_exit(*subject_.student.model, forward, tokens, false),
-                               (*subject_.teacher)(b, tokens), b, tokens.layout, 2, 0, Fidelity::paper);
-      });
-    }
-    const ImportanceScores expected = importance.scores();
-    const ImportanceScores& found = fidelity == Fidelity::paper ? all.paper : all.release;
-    for (const Units units : {Units::heads, Units::neurons}) {
-      for (std::int64_t k = 1; k <= 3; ++k) {
-        for (std::int64_t place = 0; place < (units == Units::heads ? 4 : 40); ++place) {
-          const double score = number(expected, units, k, place);
-          EXPECT_NEAR(std::abs(number(found, units, k, place)), score, 1e-12 * std::max(1.0, score));
-        }
-      }
-    }
-  }
-}
-
-// What the page says of the paper's sum: W_V with its bias and W_O count the same thing.
-TEST_F(AuditScores, ValuesAndOutputsOfAHeadSayTheSame) {
-  const Batch& batch = subject_.batches[0];
-  const TokenBatch tokens = token_batch(batch);
-  Tape tape;
-  Forward forward(tape);
-  const Gradients gradients =
-      tape.backward(hard_loss(multi_exit(*subject_.student.model, forward, tokens, false), batch));
-  ImportanceScores gate = zero_scores(subject_.student.model->config());
-  const auto of = [&](Parameter& p) { return gradients.of(tape.parameter(p)); };
-  add_unit_sums(*subject_.student.model, UnitSum::gate, 1, of, gate);
-  for (std::size_t k = 0; k < 3; ++k) {
-    std::vector<double> values(4);
-    for (const char* name : {"weight", "bias"}) {
-      const NamedTensor t = subject_.student.model->parameters().find(
-          fmt::format("bert.encoder.layer.{}.attention.self.value.{}", k, name));
-      const Tensor g = of(*t.parameter).slice(t.begin, t.end), w = t.value();
-      const std::int64_t unit = w.numel() / 4;
-      for (std::int64_t i = 0; i < w.numel(); ++i)
-        values[static_cast<std::size_t>(i / unit)] += g.data<double>()[i] * w.data<double>()[i];
-    }
-    for (std::size_t a = 0; a < 4; ++a) EXPECT_NEAR(values[a], gate.heads[k][a], 1e-13);
-  }
-}
 
 ImportanceAudit audited(const Subject& subject, const ImportanceSettings& settings) {
   return audit_importance(
@@ -384,6 +100,42 @@ TEST(AuditImportance, MatrixAndHeadsRemovedTogether) {
   for (std::size_t i = 0; i < m.names.size(); ++i) {
     EXPECT_EQ(m.kept[i][i], 1);
     for (std::size_t j = 0; j < i; ++j) EXPECT_EQ(m.spearman[i][j], m.spearman[j][i]);
+  }
+}
+
+TEST(AuditImportance, EachOrderRemovesItsLowestFirst) {
+  const ImportanceAudit audit = audited(make_subject(true), {.neurons = 0, .cumulative = true});
+  const SourceScores& exits = audit.sources.front();
+  ASSERT_EQ(audit.cumulative.size(), 5);
+  const char* names[] = {"paper", "release", "gate", "random", "one by one"};
+  for (std::size_t order = 0; order < 5; ++order) {
+    EXPECT_EQ(audit.cumulative[order].order, names[order]);
+    for (std::size_t k = 0; k < 3; ++k) {
+      const auto change_of = [&](std::size_t head) {
+        return audit.heads.removed[4 * k + head].change.total();
+      };
+      std::size_t lowest = 0;
+      for (std::size_t a = 1; a < 4; ++a) {
+        const auto below = [&](auto&& value) { return value(a) < value(lowest); };
+        const bool lower[] = {
+            below([&](std::size_t i) { return std::abs(exits.paper.heads[k][i]); }),
+            below([&](std::size_t i) { return exits.release.heads[k][i]; }),
+            // The derivative by a factor on the head's output: its going lowers the loss most where that is
+            // largest.
+            below([&](std::size_t i) { return -exits.gate.heads[k][i]; }),
+            false,
+            below([&](std::size_t i) { return change_of(i); }),
+        };
+        if (lower[order]) lowest = a;
+      }
+      const double first = audit.cumulative[order].change[k][0];
+      if (order != 3) {
+        EXPECT_EQ(first, change_of(lowest)) << names[order] << " layer " << k + 1;
+      } else {
+        EXPECT_TRUE(first == change_of(0) || first == change_of(1) || first == change_of(2) ||
+                    first == change_of(3));
+      }
+    }
   }
 }
 

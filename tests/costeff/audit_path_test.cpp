@@ -149,6 +149,7 @@ void check_entries(const Subject& s, const std::string& from, const Subject::Los
         }
       }
       EXPECT_NEAR(sum, e.gradient, 1e-9 * e.scale);
+      EXPECT_NEAR(e.sum_error, std::abs(sum - e.gradient) / e.scale, 1e-12);
       kinds.insert(kind_of(t.name));
       ++*compared;
     }
@@ -255,7 +256,61 @@ TEST(AuditPath, AWrongBackwardDisagrees) {
   EXPECT_TRUE(audit_entry(*s.model, loss, {"exit.1", weight}, true, 3, 3).agrees());
 }
 
+// What is wrong with the equalised gradient alone does not show in the differences.
+TEST(AuditPath, AWrongEqualisedEntryDisagrees) {
+  const Subject& s = plain_subject();
+  const LossOf loss = [&](Forward& forward, bool equalise) {
+    MultiExitOutputs out = multi_exit(*s.model, forward, s.tokens, equalise);
+    if (equalise) out.logits[1] = record(kWrong, {&out.logits[1]}, out.logits[1].value(), {});
+    return s.hard(out);
+  };
+  const PathQuery query{"exit.2", s.weight("layer.0.intermediate.weight")};
+  const EntryAudit e = audit_entry(*s.model, loss, query, true, 3, 3, 1.0 / 3);
+  EXPECT_LT(e.error, 1e-6);
+  EXPECT_NEAR(e.scaled_error, 1e-5 / 3, 1e-7);
+  EXPECT_FALSE(e.agrees());
+  EXPECT_TRUE(audit_entry(*s.model, loss, {"exit.1", query.weight}, true, 3, 3, 1.0 / 3).agrees());
+  EXPECT_FALSE(EntryAudit{.sum_error = 1e-5}.agrees());
+  const WeightPath path = trace_path(*s.model, loss, query, true);
+  EXPECT_FALSE(path.scaled);
+  EXPECT_THAT(equalisation_fault(path).value_or(""), HasSubstr("not 0.333333 times the one without"));
+}
+
 // ---- factors
+
+// The logits of exit 2 on two ways, of which one is rescaled by `first` and the other by `second`.
+LossOf with_rescaled_exit(const Subject& s, double first, double second) {
+  return [&s, first, second](Forward& forward, bool equalise) {
+    MultiExitOutputs out = multi_exit(*s.model, forward, s.tokens, equalise);
+    const Variable half = scale(out.logits[1], 0.5);
+    if (equalise) out.logits[1] = add(gradient_rescale(half, first), gradient_rescale(half, second));
+    return s.hard(out);
+  };
+}
+
+TEST(AuditPath, WrongEqualisationIsAFault) {
+  const Subject& s = plain_subject();
+  const auto fault = [&](const LossOf& loss, const char* from, const char* to) {
+    return equalisation_fault(trace_path(*s.model, loss, {from, s.weight(to)}, true)).value_or("");
+  };
+  const char* weight = "layer.0.intermediate.weight";
+  const char* head = "highway.1.classifier.weight";
+  EXPECT_THAT(fault(with_rescaled_exit(s, 0.5, 0.5), "exit.2", weight),
+              HasSubstr("layer 1 of 3 multiply to 0.166667, where Eq. 3 has 0.333333"));
+  EXPECT_THAT(fault(with_rescaled_exit(s, 0.5, 0.5), "exit.2", head),
+              HasSubstr("exit 2 of 3 multiply to 0.5"));
+  EXPECT_THAT(fault(with_rescaled_exit(s, 3, 3), "exit.2", weight), HasSubstr("multiply to 1, where Eq. 3"));
+  EXPECT_THAT(fault(with_rescaled_exit(s, 1, 0.5), "exit.2", weight),
+              HasSubstr("0.166667 on one way to layer 1 of 3 and to 0.333333 on another"));
+  EXPECT_THAT(fault(with_rescaled_exit(s, 1, 0.5), "exit.2", "word_embeddings.weight"),
+              HasSubstr("0.166667"));
+  EXPECT_EQ(fault(with_rescaled_exit(s, 0.5, 0.5), "exit.1", weight), "");
+  const auto loss = s.of([&](const MultiExitOutputs& out) { return s.everything(out); });
+  for (const char* from : {"loss", "features", "features.0"})
+    EXPECT_EQ(fault(loss, from, "word_embeddings.weight"), "") << from;
+  for (const char* to : {weight, "layer.0.attention.key.bias", "classifier.weight"})
+    EXPECT_EQ(fault(loss, "loss", to), "") << to;
+}
 
 TEST(AuditPath, FactorsAreThoseOfEquation3) {
   const Subject s(plain(4));

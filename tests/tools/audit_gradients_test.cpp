@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "nn/checkpoint.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {
@@ -11,6 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -70,9 +70,16 @@ TEST_F(AuditGradientsTest, TextJsonAndPageSayTheSame) {
     EXPECT_NEAR(factor["measured"], factor["root"] == "features 0" ? 1 : 1 / (3 - m + 1), 1e-12);
   }
   const std::string html = read(page);
-  for (const Json& answer : json["answers"]) {
+  for (const Json& answer : json["answers"])
     EXPECT_THAT(outcome.out, AllOf(HasSubstr(answer["question"]), HasSubstr(answer["answer"])));
-  }
+  // Text and page round what the JSON holds. Layer 2: without exit 1 and features below it.
+  const Json& layer = json["layers"][2]["equalised"]["shares"];
+  EXPECT_THAT(outcome.out,
+              ContainsRegex(fmt::format("layer 2 .* {:.1f} +{:.1f} .* {:.1f} +{:.1f}\n",
+                                        100 * layer[1].get<double>(), 100 * layer[2].get<double>(),
+                                        100 * layer[5].get<double>(), 100 * layer[6].get<double>())));
+  for (const std::size_t j : {1, 2, 5, 6})
+    EXPECT_THAT(html, HasSubstr(fmt::format(">{:.0f} %<", 100 * layer[j].get<double>())));
   EXPECT_THAT(html, AllOf(HasSubstr("Eq. 3"), HasSubstr("tabindex=\"0\""), HasSubstr("--stage recover"),
                           Not(HasSubstr("nan"))));
   EXPECT_EQ(check(page), "");
@@ -87,16 +94,80 @@ TEST_F(AuditGradientsTest, WithoutATeacherExitsLearnFromLabels) {
   EXPECT_THAT(plain.out, AllOf(HasSubstr("exit 1 hard"), Not(HasSubstr("soft"))));
 }
 
+// The run's own step, but for what is asked for.
 TEST_F(AuditGradientsTest, StateOfARun) {
   const std::string out = folder_.path("run"), file = folder_.path("out.json");
-  ASSERT_EQ(train(out, {}).code, 0);
-  const Outcome outcome =
-      run({"audit", "gradients", "--model", out + "/last", "--teacher", teacher_, "--task", "sst2", "--data",
-           data_, "--batches", "1", "--state", out, "--threads", "1", "--json", file});
-  ASSERT_EQ(outcome.code, 0) << outcome.err;
-  const Json json = Json::parse(read(file));
+  ASSERT_EQ(
+      train(out, {"--lr", "3e-4", "--weight-decay", "0.25", "--max-norm", "0", "--pooling", "mean"}).code, 0);
+  fs::create_directories(out + "/checkpoints/step-99999.writing");
+  fs::create_directories(out + "/checkpoints/step-old");
+  const auto state_of = [&](const Words& more) {
+    Words words = {"audit",   "gradients", "--model",   student_, "--teacher", teacher_,
+                   "--task",  "sst2",      "--data",    data_,    "--batches", "1",
+                   "--state", out,         "--threads", "1",      "--json",    file};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome outcome = run(words);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return Json::parse(read(file));
+  };
+  const Json json = state_of({});
   EXPECT_TRUE(json["layers"][0]["equalised"].contains("adam"));
   EXPECT_FALSE(json["layers"][0]["plain"].contains("adam"));  // the run kept no such state
+  EXPECT_EQ(json["learning_rate"], 3e-4);
+  EXPECT_EQ(json["weight_decay"], 0.25);
+  EXPECT_EQ(json["steps_before"]["equalised"], 12);
+  EXPECT_EQ(json["clip_scale"]["plain"], 1);
+  const Json asked = state_of({"--lr", "0.5", "--weight-decay", "0", "--max-norm", "1e-3"});
+  EXPECT_EQ(asked["learning_rate"], 0.5);
+  EXPECT_EQ(asked["weight_decay"], 0);
+  EXPECT_LT(asked["clip_scale"]["plain"], 0.5);
+  // Weights are the run's, not those of --model.
+  EXPECT_EQ(asked["norm"], json["norm"]);
+  student_ = out + "/last";
+  EXPECT_EQ(state_of({})["norm"], json["norm"]);
+}
+
+// A weight of exit 3's layer that is not a number.
+TEST_F(AuditGradientsTest, AFaultEndsWithExitCode1) {
+  spoil_model(student_, "bert.encoder.layer.2.output.dense.weight");
+  const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
+  const Outcome outcome = gradients({"--json", file, "--html", page});
+  EXPECT_EQ(outcome.code, 1) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("FAULT exit 3"), HasSubstr("exit 3 hard is not finite"),
+                                 HasSubstr("No: 1 fault")));
+  const Json json = Json::parse(read(file));
+  ASSERT_EQ(json["faults"].size(), 1);
+  EXPECT_THAT(json["faults"][0]["what"].get<std::string>(), HasSubstr("not finite"));
+  EXPECT_THAT(read(page), AllOf(HasSubstr("Something is wrong with this model’s gradients"),
+                                HasSubstr("FAILS"), HasSubstr("exit 3 hard is not finite")));
+  EXPECT_EQ(check(page), "");
+}
+
+TEST_F(AuditGradientsTest, ATeacherOfItselfMovesNothing) {
+  const Outcome outcome = gradients({"--teacher", student_, "--stage", "recover", "--prediction", "none"});
+  EXPECT_EQ(outcome.code, 0) << outcome.out;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("no loss moves any layer"), HasSubstr("features 2"), Not(HasSubstr("FAULT"))));
+}
+
+// h_0 is not rescaled: where a loss reads it, equalisation changes the shares of the embeddings.
+TEST_F(AuditGradientsTest, EmbeddingsStandTwiceWhereTheirSharesChange) {
+  const std::string page = folder_.path("page.html");
+  const Outcome plain = gradients({"--teacher", teacher_});
+  EXPECT_THAT(plain.out, Not(HasSubstr("not equalised")));
+  const Outcome features = gradients({"--teacher", teacher_, "--stage", "recover", "--html", page});
+  EXPECT_THAT(features.out,
+              AllOf(HasSubstr("embeddings, not equalised"), Not(HasSubstr("layer 1, not equalised"))));
+  EXPECT_THAT(read(page), HasSubstr("embeddings, without equalisation"));
+}
+
+TEST_F(AuditGradientsTest, APathThatIsNotUtf8) {
+  const std::string odd = folder_.path("m\xff"), file = folder_.path("out.json");
+  fs::copy(student_, odd, fs::copy_options::recursive);
+  const Outcome outcome = run({"audit", "gradients", "--model", odd, "--task", "sst2", "--data", data_,
+                               "--batches", "1", "--warm-steps", "0", "--threads", "1", "--json", file});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(Json::parse(read(file))["model"].get<std::string>(), HasSubstr("m\xef\xbf\xbd"));
 }
 
 TEST_F(AuditGradientsTest, LookingChangesNoBit) {
@@ -135,6 +206,26 @@ TEST_F(AuditGradientsTest, RunsSideBySide) {
   EXPECT_TRUE(fails(run({"audit", "run", folder_.path("none")}), 1, {"no training run is there"}));
 }
 
+TEST_F(AuditGradientsTest, ALogThatContradictsItself) {
+  const std::string out = folder_.path("run"), page = folder_.path("page.html"),
+                    file = folder_.path("out.json");
+  ASSERT_EQ(train(out, {"--audit-every", "3", "--max-steps", "6"}).code, 0);
+  std::string log;
+  for (Json line : read_log(out)) {
+    if (line.contains("audit") && line["step"] == 6) line["audit"]["layers"][2]["shares"][0] = 0.125;
+    log += line.dump() + "\n";
+  }
+  folder_.write("run/log.jsonl", log);
+  const Outcome outcome = run({"audit", "run", out, "--html", page, "--json", file});
+  EXPECT_EQ(outcome.code, 1) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("FAULT step 6: the losses' shares in a layer do not add up to 1"));
+  const Json json = Json::parse(read(file));
+  ASSERT_EQ(json[0]["faults"].size(), 1);
+  EXPECT_EQ(json[0]["faults"][0]["place"], "step 6");
+  EXPECT_GT(json[0]["audits"][1]["share_gap"].get<double>(), 1e-3);
+  EXPECT_THAT(read(page), AllOf(HasSubstr("Something is wrong"), HasSubstr("<strong>step 6</strong>")));
+}
+
 TEST_F(AuditGradientsTest, BadInput) {
   EXPECT_TRUE(fails(run({"audit", "gradient"}), 2, {"unknown audit \"gradient\"", "gradients"}));
   EXPECT_TRUE(fails(gradients({"--stage", "recover"}), 2, {"--teacher"}));
@@ -143,6 +234,25 @@ TEST_F(AuditGradientsTest, BadInput) {
   EXPECT_TRUE(fails(gradients({"--teacher", folder_.path("nobody")}), 1, {"nobody"}));
   EXPECT_TRUE(fails(gradients({"--temperature", "0"}), 2, {"--temperature"}));
   EXPECT_TRUE(fails(gradients({"--html", folder_.path("no/such/folder.html")}), 1, {"no/such"}));
+  EXPECT_TRUE(fails(gradients({"--json", folder_.path()}), 1, {"is a folder"}));
+  const std::vector<std::pair<Words, Words>> bad = {
+      {{"--teacher", teacher_, "--prediction", "sotf"}, {"--prediction", "sotf", "soft, hard, both, none"}},
+      {{"--teacher", teacher_, "--prediction", "none"}, {"--prediction", "nothing to learn from"}},
+      {{"--teacher", teacher_, "--stage", "recover", "--prediction", "sotf"}, {"--prediction", "sotf"}},
+      {{"--prediction", "both"}, {"--prediction both", "--teacher"}},
+      {{"--lr", "-5"}, {"--lr -5"}},
+      {{"--lr", "0"}, {"--lr 0"}},
+      {{"--max-norm", "-1"}, {"--max-norm -1"}},
+      {{"--weight-decay", "-0.5"}, {"--weight-decay -0.5"}}};
+  for (const auto& [flags, texts] : bad) EXPECT_TRUE(fails(gradients(flags), 2, texts)) << flags.back();
+  const auto of = [&](const char* batches, const char* batch, const char* warm) {
+    return run({"audit", "gradients", "--model", student_, "--task", "sst2", "--data", data_, "--batches",
+                batches, "--batch", batch, "--warm-steps", warm, "--threads", "1"});
+  };
+  EXPECT_TRUE(fails(of("4611686018427387904", "4", "20"), 2, {"--batches"}));
+  EXPECT_TRUE(fails(of("9223372036854775807", "4", "20"), 2, {"--batches"}));
+  EXPECT_TRUE(fails(of("1", "65537", "20"), 2, {"--batch 65537"}));
+  EXPECT_TRUE(fails(of("1", "4", "9223372036854775807"), 2, {"--warm-steps"}));
 }
 
 // The page as a reader has it: drawn, and nothing in the console.

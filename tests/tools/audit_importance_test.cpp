@@ -1,4 +1,7 @@
 // costeff audit importance: what it prints and writes, and what it refuses.
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -131,7 +134,6 @@ TEST_F(AuditImportanceTest, PathsOfAnyKind) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_TRUE(fs::exists(figures + "score-heads.svg"));
   EXPECT_NO_THROW(EXPECT_FALSE(Json::parse(read(file)).empty()));
-  EXPECT_TRUE(fails(run(audit({"--json", folder_.path("figures")})), 1, {"figures", "that is a folder"}));
 }
 
 TEST_F(AuditImportanceTest, BadInput) {
@@ -151,10 +153,56 @@ TEST_F(AuditImportanceTest, BadInput) {
   EXPECT_TRUE(fails(run(words), 2, {"--neurons"}));
 }
 
-TEST_F(AuditImportanceTest, APageThatCannotBeWrittenIsRefusedFirst) {
-  const Outcome outcome = run(audit({"--html", folder_.path("no such folder/page.html")}));
-  EXPECT_TRUE(fails(outcome, 1, {"no such folder"}));
-  EXPECT_THAT(outcome.err, Not(HasSubstr("backward passes")));
+TEST_F(AuditImportanceTest, WhatCannotBeWrittenIsRefusedFirst) {
+  const auto refused = [&](const Words& output, const Words& texts,
+                           const std::function<void()>& in_child = {}) {
+    const Outcome outcome = run(audit(output), "", in_child);
+    EXPECT_TRUE(fails(outcome, 1, texts));
+    EXPECT_THAT(outcome.err, Not(HasSubstr("backward passes")));
+  };
+  const std::string file = folder_.write("letter.txt", "dear"), none = folder_.path("no such folder");
+  refused({"--html", none + "/page.html"}, {none});
+  refused({"--figures", none + "/figures/"}, {none});
+  refused({"--json", folder_.path()}, {"is a folder"});
+  refused({"--json", none + "/"}, {"there is no folder"});
+  refused({"--figures", file}, {"letter.txt", "that is a file"});
+  const auto no_gnuplot = [] { setenv("PATH", "/nonexistent", 1); };
+  refused({"--html", folder_.path("page.html")}, {"gnuplot-nox"}, no_gnuplot);
+  refused({"--figures", folder_.path("figures")}, {"gnuplot-nox"}, no_gnuplot);
+}
+
+TEST_F(AuditImportanceTest, AFolderThatMayNotBeWrittenIsRefusedFirst) {
+  const std::string closed = folder_.path("closed");
+  fs::create_directories(closed);
+  fs::permissions(closed, fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_read |
+                              fs::perms::others_exec);
+  fs::permissions(folder_.path(), fs::perms::others_read | fs::perms::others_exec, fs::perm_options::add);
+  const auto as_somebody = [] {
+    constexpr uid_t kNobody = 65534;
+    if (geteuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) _exit(126);
+    if (access(COSTEFF_BINARY, X_OK) != 0) _exit(126);
+  };
+  for (const Words& output : {Words{"--json", closed + "/out.json"}, Words{"--figures", closed},
+                              Words{"--figures", closed + "/figures"}}) {
+    const Outcome outcome = run(audit(output), "", as_somebody);
+    if (outcome.code == 126) GTEST_SKIP() << "the program cannot be run without being root";
+    EXPECT_TRUE(fails(outcome, 1, {closed, "Permission denied"}));
+    EXPECT_THAT(outcome.err, Not(HasSubstr("backward passes")));
+  }
+}
+
+// The text comes first, so that it is there where a file cannot be finished.
+TEST_F(AuditImportanceTest, TheTextOutlivesAFullDisk) {
+  const Words words = audit({"--json", folder_.path("out.json")});
+  const auto small_files = [] {
+    const rlimit limit{12'000, 12'000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  };
+  const Outcome outcome = run(words, "", small_files);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("out.json"));
+  EXPECT_EQ(outcome.out, run(words).out);
+  EXPECT_GT(fs::file_size(folder_.path("out.json")), 12'000);
 }
 
 }  // namespace

@@ -114,6 +114,17 @@ TEST_F(AuditPathTest, EntriesOfATeachersLossAgreeInF64) {
                                  HasSubstr("times 0.5 in the loss"), HasSubstr("they agree")));
 }
 
+// A weight that is not a number: exit 3's gradients are none, exit 1's are untouched.
+TEST_F(AuditPathTest, AnEntryThatIsNoDerivativeEndsWithExitCode1) {
+  spoil_model(student_, "bert.encoder.layer.2.output.dense.weight");
+  EXPECT_EQ(path({"--from", "exit.1", "--to", kWeight, "--entry", "1,1"}).code, 0);
+  const Outcome outcome = path({"--from", "exit.3", "--to", kWeight, "--entry", "1,1"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("is not finite"));
+  EXPECT_THAT(outcome.out, HasSubstr("THEY DO NOT AGREE"));
+  EXPECT_EQ(path({"--from", "exit.3", "--to", kWeight}).code, 1);
+}
+
 TEST_F(AuditPathTest, OneSentenceAlone) {
   const Json all = json({"--from", "exit.1", "--to", "position_embeddings.weight"});
   EXPECT_EQ(all["sentences"], 5);
@@ -212,6 +223,9 @@ TEST_F(AuditPathTest, RefusesWhatLeadsNowhere) {
   }
   EXPECT_TRUE(
       fails(path({"--from", "exit.1", "--to", kWeight, "--json", folder_.path("gone/x.json")}), 1, {"gone"}));
+  EXPECT_TRUE(fails(run({"audit", "path", "--from", "exit.1", "--to", kWeight, "--model", student_, "--task",
+                         "sst2", "--data", data_, "--batches", "4611686018427387904", "--batch", "4"}),
+                    2, {"--batches 4611686018427387904"}));
 }
 
 TEST_F(AuditPathTest, HelpSpeaksOfThePaper) {

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <sstream>
 
 #include "nn/checkpoint.h"
@@ -160,6 +161,14 @@ void make_exits_model(const std::string& folder, std::int64_t layers, const Exit
   config.initializer_range = deviation;
   config.exits = exits;
   save_model(folder, config, seed);
+}
+
+void spoil_model(const std::string& folder, const std::string& weight) {
+  const auto model = load_bert(folder, {});
+  for (const NamedTensor& t : model->parameters().named()) {
+    if (t.name == weight) t.value().data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  }
+  save_bert(folder, *model, folder);
 }
 
 std::string sentences(int rows, int first) {

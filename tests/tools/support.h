@@ -79,6 +79,8 @@ void make_model(const std::string& folder, const std::vector<std::string>& label
 void make_exits_model(const std::string& folder, std::int64_t layers, const ExitConfig& exits,
                       std::uint64_t seed, double deviation = 0.2,
                       const std::vector<std::string>& labels = {"0", "1"});
+// The first number of a weight becomes nan.
+void spoil_model(const std::string& folder, const std::string& weight);
 // A file of SST-2 whose words tell the label.
 std::string sentences(int rows, int first = 0);
 

@@ -3,19 +3,20 @@
 #include "tools/audit/gradients.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <limits>
 
-#include "costeff/run_folder.h"
+#include "costeff/audit/run_state.h"
 #include "tensor/error.h"
 #include "tools/audit/options.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
-#include "tools/pages/text.h"
 #include "tools/progress.h"
 #include "tools/streams.h"
 
 namespace costeff {
 namespace {
+
+constexpr std::int64_t kMostWarmSteps = 10000;
 
 struct Request {
   SubjectOptions subject;
@@ -37,10 +38,12 @@ Options gradient_options(Request& r) {
   options.group("The step after the gradient");
   options.add("warm-steps", "N", &r.warm_steps,
               "batches that fill Adam's memory first, with the weights as they are", {.least = 0});
-  options.add("state", "DIR", &r.state,
-              "a training run instead, whose newest checkpoint's optimiser state and weights are used");
+  options.add(
+      "state", "DIR", &r.state,
+      "a training run instead: weights and Adam's memory of its newest checkpoint; its clipping, learning "
+      "rate (where the schedule is highest) and weight decay, unless given here");
   options.add("max-norm", "X", &r.max_norm, "global norm at which gradients are clipped; 0: never");
-  options.add("lr", "X", &r.lr, "learning rate of the step", {.shown = "the stage's"});
+  options.add("lr", "X", &r.lr, "learning rate of the step", {.shown = "the stage's, or the run's"});
   options.add("weight-decay", "X", &r.weight_decay, "of AdamW");
   options.group("Output");
   options.add("json", "FILE", &r.json, "every number, as JSON");
@@ -48,36 +51,37 @@ Options gradient_options(Request& r) {
   return options;
 }
 
-// The newest checkpoint of the run; its weights replace those of the model.
-void take_state(const std::string& run, audit::Subject& subject, audit::GradientSettings& settings) {
-  const Json config = Json::parse(read_text(run + "/config.json"));
-  std::int64_t newest = -1;
-  const std::string folder = run + "/checkpoints";
-  if (!std::filesystem::is_directory(folder)) fail("--state {}: no run with checkpoints is there", run);
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step-")) newest = std::max<std::int64_t>(newest, std::stoll(name.substr(5)));
+void check(const Request& r, const Options& options) {
+  if (!r.state.empty() && options.given("warm-steps"))
+    fail_usage("--state has Adam's memory already: --warm-steps goes without it");
+  if (r.warm_steps > kMostWarmSteps) {
+    fail_usage("--warm-steps {}: is above {}; Adam's memory is about 1000 steps long", r.warm_steps,
+               kMostWarmSteps);
   }
-  if (newest < 0) fail("--state {}: the run has no checkpoint", run);
-  settings.checkpoint = fmt::format("{}/step-{}", folder, newest);
-  const Json state = Json::parse(read_text(settings.checkpoint + "/state.json"));
-  std::int64_t begin = 0;
-  for (std::size_t p = 0; p < state.at("phase").get<std::size_t>(); ++p)
-    begin += config.at("effective").at("phases").at(p).at("steps").get<std::int64_t>();
-  settings.checkpoint_steps = state.at("step").get<std::int64_t>() - begin;
-  const Json& trained = config.at("settings");
-  settings.checkpoint_of = trained.contains("no_equalise") && trained.at("no_equalise").get<bool>()
-                               ? audit::plain
-                               : audit::equalised;
-  settings.adam.weight_decay = trained.at("weight_decay").get<double>();
-  settings.max_norm = trained.at("max_norm").get<double>();
-  const SafetensorsFile file(settings.checkpoint + "/training.safetensors");
-  const Tensor weights = subject.student.model->parameters().values();
-  if (weights.dtype() == DType::f64) {
-    file.read_f64("weights", weights.data<double>(), weights.numel());
-  } else {
-    file.read_f32("weights", weights.data<float>(), weights.numel());
+  if (options.given("lr") && r.lr <= 0) fail_usage("--lr {}: must be above 0", r.lr);
+  if (r.max_norm < 0) fail_usage("--max-norm {}: must be 0 (no clipping) or above", r.max_norm);
+  if (r.weight_decay < 0) fail_usage("--weight-decay {}: must be 0 or above", r.weight_decay);
+  require_writable({r.json, r.html});
+}
+
+// The step after the gradient: as the run of --state makes it, but for what was asked for.
+audit::GradientSettings step_of(const Request& r, const Options& options) {
+  audit::GradientSettings settings{
+      .max_norm = r.max_norm,
+      .learning_rate = default_settings(r.subject.stage == "recover" ? Stage::recover : Stage::assist).lr};
+  settings.adam.weight_decay = r.weight_decay;
+  if (!r.state.empty()) {
+    const audit::RunState run = audit::newest_state(r.state);
+    settings.checkpoint = run.checkpoint;
+    settings.checkpoint_of = run.equalised ? audit::equalised : audit::plain;
+    settings.checkpoint_steps = run.steps;
+    settings.learning_rate = run.learning_rate;
+    settings.adam = run.adam;
+    if (options.given("weight-decay")) settings.adam.weight_decay = r.weight_decay;
+    if (!options.given("max-norm")) settings.max_norm = run.max_norm;
   }
+  if (options.given("lr")) settings.learning_rate = r.lr;
+  return settings;
 }
 
 std::string loss_text(const audit::Subject& subject) {
@@ -101,6 +105,32 @@ audit::ExpectedLoss expected_loss(const audit::Subject& subject) {
   return expected;
 }
 
+// What the walk will cost.
+std::string work_text(const BertConfig& config, const audit::ExpectedLoss& expected, std::size_t batches,
+                      std::size_t warm) {
+  const std::int64_t exits = config.layers() - config.first_exit() + 1;
+  const std::int64_t terms = (expected.soft > 0 ? exits : 0) + (expected.hard > 0 ? exits : 0) +
+                             (expected.features > 0 ? config.layers() + 1 : 0);
+  std::string text = fmt::format(
+      "{} batches, each one forward pass and {} backward passes side by side ({} terms and their sum, with "
+      "and "
+      "without equalisation)",
+      batches, 2 * (terms + 1) + 2, terms);
+  if (warm > 0)
+    text += fmt::format("; before that {} batches with 4 backward passes fill Adam's memory", warm);
+  return text;
+}
+
+// The first batches are audited; those behind them, or all again where there are too few, fill Adam's memory.
+std::vector<Batch> warm_batches(const std::vector<Batch>& batches, std::size_t audited,
+                                std::int64_t warm_steps) {
+  std::vector<Batch> warm;
+  warm.reserve(static_cast<std::size_t>(warm_steps));
+  for (std::int64_t w = 0; w < warm_steps; ++w)
+    warm.push_back(batches[(audited + static_cast<std::size_t>(w)) % batches.size()]);
+  return warm;
+}
+
 }  // namespace
 
 int run_audit_gradients(const Invocation& invocation) {
@@ -108,56 +138,35 @@ int run_audit_gradients(const Invocation& invocation) {
   Options options = gradient_options(r);
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
-  if (!r.state.empty() && options.given("warm-steps"))
-    fail_usage("--state has Adam's memory already: --warm-steps goes without it");
+  check(r, options);
+  audit::GradientSettings settings = step_of(r, options);
   if (!r.state.empty()) r.warm_steps = 0;
   const std::int64_t wanted = r.subject.settings.batches;
-  r.subject.settings.batches += r.warm_steps;
+  // A number of batches that is too large stays so, and is refused.
+  if (wanted <= std::numeric_limits<std::int64_t>::max() - r.warm_steps)
+    r.subject.settings.batches += r.warm_steps;
   audit::Subject subject = load_subject(r.subject, "audit gradients");
-  const auto& batches = subject.batches;
-  const auto count = std::min(batches.size(), static_cast<std::size_t>(wanted));
-  // The first batches are audited; those behind them, or all again where there are too few, fill Adam's
-  // memory.
-  std::vector<Batch> warm;
-  for (std::int64_t w = 0; w < r.warm_steps; ++w)
-    warm.push_back(batches[(count + static_cast<std::size_t>(w)) % batches.size()]);
+  const Bert& model = *subject.student.model;
+  if (!r.state.empty()) audit::read_weights(settings.checkpoint, model);
+  const std::size_t count = std::min(subject.batches.size(), static_cast<std::size_t>(wanted));
+  const std::vector<Batch> warm = warm_batches(subject.batches, count, r.warm_steps);
 
   Progress progress("audit gradients");
-  audit::GradientSettings settings{
-      .max_norm = r.max_norm,
-      .learning_rate =
-          r.lr > 0 ? r.lr : default_settings(subject.phase.features ? Stage::recover : Stage::assist).lr,
-      .progress = [&](std::int64_t done, std::int64_t total) { progress.update(done, total); },
-      .stop = &stop_on_signals()};
-  settings.adam.weight_decay = r.weight_decay;
-  if (!r.state.empty()) take_state(r.state, subject, settings);
-  const Bert& model = *subject.student.model;
+  settings.progress = [&](std::int64_t done, std::int64_t total) { progress.update(done, total); };
+  settings.stop = &stop_on_signals();
   const audit::ExpectedLoss expected = expected_loss(subject);
-  const std::int64_t exits = model.config().layers() - model.config().first_exit() + 1;
-  const std::int64_t terms = (expected.soft > 0 ? exits : 0) + (expected.hard > 0 ? exits : 0) +
-                             (expected.features > 0 ? model.config().layers() + 1 : 0);
-  progress.note(fmt::format(
-      "{} batches, each one forward pass and {} backward passes side by side ({} terms and their sum, with "
-      "and "
-      "without equalisation){}",
-      count, 2 * (terms + 1) + 2, terms,
-      warm.empty()
-          ? ""
-          : fmt::format("; before that {} batches with 4 backward passes fill Adam's memory", warm.size())));
+  progress.note(work_text(model.config(), expected, count, warm.size()));
   const audit::AuditedLoss loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
     return subject.loss(forward, batch, tokens, true);
   };
-  GradientFindings f;
-  f.audit = audit_gradients(model, std::span(batches).first(count), warm, loss, settings);
+  GradientFindings f{.model = subject.student.folder,
+                     .task = subject.task.name.empty() ? "a task of its own" : subject.task.name,
+                     .loss = loss_text(subject),
+                     .command = command_of("costeff audit gradients", invocation)};
+  f.audit = audit_gradients(model, std::span(subject.batches).first(count), warm, loss, settings);
   f.identities = check_identities(f.audit, expected);
-  f.model = subject.student.folder;
-  f.task = subject.task.name.empty() ? "a task of its own" : subject.task.name;
-  f.loss = loss_text(subject);
-  f.command = "costeff audit gradients";
-  for (const std::string& argument : invocation.arguments)
-    f.command += fmt::format(" {}", shell_quoted(argument));
   write_output(gradients_text(f));
-  if (!r.json.empty()) write_audit_file(r.json, gradients_json(f).dump(1) + "\n");
+  if (!r.json.empty()) write_audit_json(r.json, gradients_json(f));
   if (!r.html.empty()) write_audit_file(r.html, gradients_page(f));
   return f.identities.faults.empty() ? 0 : 1;
 }

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "costeff/audit/gradient_view.h"
+#include "tools/audit/faults.h"
 #include "tools/audit/gradients.h"
 
 namespace costeff {
@@ -64,7 +65,7 @@ Json group_json(const GradientAudit& a, const GroupSums& s) {
 Json gradients_json(const GradientFindings& f) {
   const GradientAudit& a = f.audit;
   Json roots = Json::array(), parts = Json::array(), layers = Json::array(), factors = Json::array(),
-       faults = Json::array(), answers = Json::array();
+       answers = Json::array();
   for (const audit::AuditedRoot& root : a.roots) {
     roots.push_back(
         {{"name", root.name}, {"loss", root.kind}, {"place", root.place}, {"coefficient", root.coefficient}});
@@ -79,12 +80,13 @@ Json gradients_json(const GradientFindings& f) {
   for (const audit::Factor& factor : f.identities.factors) {
     factors.push_back({{"root", a.roots[factor.root].name},
                        {"layer", factor.layer},
-                       {"measured", factor.measured},
+                       {"measured", real(factor.measured)},
+                       {"sideways", real(factor.sideways)},
                        {"expected", factor.expected ? Json(*factor.expected) : Json()},
                        {"fits", factor.fits}});
   }
-  for (const audit::Fault& fault : f.identities.faults)
-    faults.push_back({{"place", fault.place}, {"what", fault.what}});
+  Json still = Json::array();
+  for (const std::size_t root : f.identities.still) still.push_back(a.roots[root].name);
   for (const Answer& answer : gradient_answers(f))
     answers.push_back({{"question", answer.question}, {"answer", answer.answer}});
   return {{"model", f.model},
@@ -96,14 +98,19 @@ Json gradients_json(const GradientFindings& f) {
           {"layers", layers},
           {"parts", parts},
           {"factors", factors},
+          {"at_their_minimum", still},
+          {"learning_rate", a.learning_rate},
+          {"weight_decay", a.weight_decay},
+          {"steps_before", {{"plain", a.steps[audit::plain]}, {"equalised", a.steps[audit::equalised]}}},
           {"norm", {{"plain", a.norm[audit::plain]}, {"equalised", a.norm[audit::equalised]}}},
           {"clip_scale", {{"plain", a.clip[audit::plain]}, {"equalised", a.clip[audit::equalised]}}},
           {"identities",
            {{"tolerance", f.identities.tolerance},
             {"share_sum", f.identities.worst_share_sum},
             {"sum_of_roots", f.identities.worst_gap},
-            {"factor", f.identities.worst_factor}}},
-          {"faults", faults}};
+            {"factor", f.identities.worst_factor},
+            {"sideways", f.identities.worst_sideways}}},
+          {"faults", faults_json(f.identities.faults)}};
 }
 
 }  // namespace costeff

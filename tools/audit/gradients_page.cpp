@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "costeff/audit/gradient_view.h"
+#include "tools/audit/faults.h"
 #include "tools/audit/gradients.h"
 #include "tools/pages/html_page.h"
 #include "tools/pages/text.h"
@@ -45,13 +46,16 @@ struct Layers {
   }
   // value(sums, root) in each cell that the root reaches.
   template <class F>
+  std::vector<double> row(std::size_t r, F&& value) const {
+    std::vector<double> cells;
+    for (std::size_t j = 0; j < audit.roots.size(); ++j)
+      cells.push_back(sums[r].of[plain].square[j] == 0 ? kNan : value(sums[r], j));
+    return cells;
+  }
+  template <class F>
   std::vector<std::vector<double>> cells(F&& value) const {
     std::vector<std::vector<double>> rows;
-    for (const GroupSums& s : sums) {
-      std::vector<double>& row = rows.emplace_back();
-      for (std::size_t j = 0; j < audit.roots.size(); ++j)
-        row.push_back(s.of[plain].square[j] == 0 ? kNan : value(s, j));
-    }
+    for (std::size_t r = 0; r < sums.size(); ++r) rows.push_back(row(r, value));
     return rows;
   }
 };
@@ -64,10 +68,18 @@ std::string shares_section(const Layers& l) {
   HeatTable table{.name = "Share of each loss in each layer's gradient",
                   .corner = "Layer",
                   .columns = l.roots(),
-                  .rows = l.names,
-                  .values = l.cells([](const GroupSums& s, std::size_t j) { return share(s, equalised, j); }),
+                  .rows = {},
+                  .values = {},
                   .text = percent,
                   .colour = [](double x) { return x; }};
+  for (std::size_t r = 0; r < l.sums.size(); ++r) {
+    table.rows.push_back(l.names[r]);
+    table.values.push_back(
+        l.row(r, [](const GroupSums& s, std::size_t j) { return share(s, equalised, j); }));
+    if (!shares_differ(l.sums[r])) continue;
+    table.rows.push_back(fmt::format("{}, without equalisation", l.names[r]));
+    table.values.push_back(l.row(r, [](const GroupSums& s, std::size_t j) { return share(s, plain, j); }));
+  }
   return html_section(
       "shares", "Who moves each layer",
       exhibit(
@@ -75,9 +87,9 @@ std::string shares_section(const Layers& l) {
           "would take, and a row adds up to 100 %. A negative number (violet) is a loss that pulls against "
           "the sum of all.",
           "It is the projection " + equation("⟨g_j, g⟩ / |g|²") +
-              " of the loss’s gradient on the joint one; equalisation scales a whole row alike, so the "
-              "shares "
-              "are the same with and without it.",
+              " of the loss’s gradient on the joint one. Equalisation scales a whole row alike in layers 1 "
+              "to L, so the shares are the same with and without it; at the embeddings only where no loss "
+              "reads their output itself, which nothing rescales. Where they differ both rows are shown.",
           heat_table(table)));
 }
 
@@ -102,19 +114,20 @@ std::string factors_section(const GradientFindings& f, const Layers& l) {
     const std::int64_t m = std::max<std::int64_t>(f.audit.layers - static_cast<std::int64_t>(r), 1);
     table.rows.push_back(fmt::format("{}: 1/{}", l.names[r], f.audit.layers - m + 1));
   }
-  return html_section(
-      "factors", "What equalisation did",
-      exhibit(
-          "Each cell is the measured length of a loss’s gradient with equalisation over its length without; "
-          "the factor that the row should have stands beside its name, and a cell that misses it is marked "
-          "✗.",
-          "It tests Eq. 3: a loss at any exit reaches layer m with " + equation("1/(L−m+1)") +
-              ", whatever the exit. (Features 0, the loss of the embeddings’ own output, is not rescaled.)",
-          heat_table(table)));
+  return html_section("factors", "What equalisation did",
+                      exhibit("Each cell is what a loss’s gradient without equalisation has to be multiplied "
+                              "with to come closest to the one with it; the factor that the row should have "
+                              "stands beside its name, and a cell that misses it, or where the two gradients "
+                              "do not have one direction, is marked ✗.",
+                              "It tests Eq. 3: a loss at any exit reaches layer m with " +
+                                  equation("1/(L−m+1)") + ", whatever the exit. The cell is the projection " +
+                                  equation("⟨g_eq, g_plain⟩ / |g_plain|²") +
+                                  ". (Features 0, the loss of the embeddings’ own output, is not rescaled.)",
+                              heat_table(table)));
 }
 
 // What is left of the difference, stage by stage.
-std::string survival_section(const Layers& l) {
+std::string ratios_exhibit(const Layers& l) {
   const GradientAudit& a = l.audit;
   const bool both = a.has_moments[plain] && a.has_moments[equalised];
   HeatTable ratios{.name = "What equalisation changes, stage by stage",
@@ -131,7 +144,7 @@ std::string survival_section(const Layers& l) {
     if (both) row.push_back(left.direction);
     ratios.values.push_back(std::move(row));
   }
-  std::string content = exhibit(
+  return exhibit(
       "Each number is the size with equalisation over the size without: 1 means that equalisation makes no "
       "difference there. Read a row from left to right: the gradient, what clipping by the global norm "
       "leaves of "
@@ -141,6 +154,11 @@ std::string survival_section(const Layers& l) {
           "size, "
           "so a factor that a layer has at every step cancels.",
       heat_table(ratios));
+}
+
+// How far a step moves the weights; nothing where nothing is known of Adam.
+std::string steps_exhibit(const Layers& l) {
+  const GradientAudit& a = l.audit;
   HeatTable steps{.name = "The step that Adam would take",
                   .corner = "Layer",
                   .columns = {},
@@ -162,19 +180,22 @@ std::string survival_section(const Layers& l) {
         steps.values[r].push_back(x);
     }
   }
-  if (!steps.columns.empty()) {
-    content += exhibit(
-        fmt::format(
-            "The step in words of the weights, with learning rate {:.3g}, as if {} and {} steps (without, "
-            "with equalisation) had been made before: how far a step moves a layer’s weights relative to "
-            "their size, how much of that weight decay adds, and the share of weights for which Adam’s ε is "
-            "felt (√v below 100 ε).",
-            a.learning_rate, a.steps[plain], a.steps[equalised]),
-        "Equalisation changes the first only through the last: " + equation("u = m̂ / (√v̂ + ε)") +
-            " does not change when g is scaled by a constant, but for ε.",
-        heat_table(steps));
-  }
-  return html_section("survival", "What is left of it after clipping and Adam", content);
+  if (steps.columns.empty()) return "";
+  return exhibit(
+      fmt::format(
+          "The step in words of the weights, with learning rate {:.3g}, as if {} and {} steps (without, "
+          "with equalisation) had been made before: how far a step moves a layer’s weights relative to "
+          "their size, how much of that weight decay adds, and the share of weights for which Adam’s ε is "
+          "felt (√v below 100 ε).",
+          a.learning_rate, a.steps[plain], a.steps[equalised]),
+      "Equalisation changes the first only through the last: " + equation("u = m̂ / (√v̂ + ε)") +
+          " does not change when g is scaled by a constant, but for ε.",
+      heat_table(steps));
+}
+
+std::string survival_section(const Layers& l) {
+  return html_section("survival", "What is left of it after clipping and Adam",
+                      ratios_exhibit(l) + steps_exhibit(l));
 }
 
 std::string update_section(const Layers& l) {
@@ -250,7 +271,8 @@ std::string conflicts_section(const Layers& l) {
               "nothing to "
               "do with each other, below 0 (violet) what helps one exit harms the other.",
               "It is the cosine " + equation("⟨g_a, g_b⟩ / (|g_a| |g_b|)") +
-                  " over all weights of the layer; equalisation scales both alike and does not change it.",
+                  " over all weights of the layer; equalisation scales both alike in layers 1 to L and does "
+                  "not change it there.",
               heat_table(worst) + "<p></p>\n" + details));
 }
 
@@ -298,17 +320,18 @@ std::string identities_section(const GradientFindings& f) {
       "scope=\"col\">Worst</th><th "
       "scope=\"col\">Allowed</th><th scope=\"col\"></th></tr></thead>\n<tbody>\n" +
       row("A layer’s shares add up to 1", i.worst_share_sum, i.tolerance) +
-      row("The losses’ gradients add up to the joint gradient", i.worst_gap, 10 * i.tolerance) +
+      row("The losses’ gradients add up to the joint gradient", i.worst_gap, i.allowed_gap()) +
       row("Factors of equalisation are the closed form", i.worst_factor, i.tolerance) +
+      row("Equalisation turns no gradient", std::sqrt(i.worst_sideways), std::sqrt(i.tolerance)) +
       "</tbody>\n</table>\n</div>\n";
-  if (!i.faults.empty()) {
-    content += "<ul class=\"notes\" aria-label=\"Faults\">\n";
-    for (const audit::Fault& fault : i.faults)
-      content += fmt::format("<li><strong>{}</strong>: {}</li>\n", escape_markup(fault.place),
-                             escape_markup(fault.what));
-    content += "</ul>\n";
-  }
+  content += faults_html(i.faults);
   return html_section("identities", "Can these numbers be trusted", content);
+}
+
+const char* headline(const audit::Identities& i) {
+  if (!i.faults.empty()) return "Something is wrong with this model’s gradients";
+  if (i.factors.empty()) return "No loss moves any layer of this model";
+  return "Equalisation does what Eq. 3 says; what is left of it after Adam stands below";
 }
 
 }  // namespace
@@ -320,22 +343,17 @@ std::string gradients_page(const GradientFindings& f) {
     answers += fmt::format("<div class=\"answer\"><h3>{}</h3><p>{}</p></div>\n", escape_markup(a.question),
                            escape_markup(a.answer));
   }
-  HtmlPage page{
-      .kicker = fmt::format("COST-EFF audit of gradients on {}", f.task),
-      .headline = f.identities.faults.empty()
-                      ? "Equalisation does what Eq. 3 says; what is left of it after Adam stands below"
-                      : "Something is wrong with this model’s gradients",
-      .facts =
-          fmt::format("{} · {} · {} batches · {} layers", f.model, f.loss, f.audit.batches, f.audit.layers),
-      .notes = "",
-      .body = html_section("answers", "Three questions", answers),
-      .made_by = "costeff audit gradients"};
+  HtmlPage page{.kicker = fmt::format("COST-EFF audit of gradients on {}", f.task),
+                .headline = headline(f.identities),
+                .facts = fmt::format("{} · {} · {} batches · {} layers", f.model, f.loss, f.audit.batches,
+                                     f.audit.layers),
+                .notes = "",
+                .body = html_section("answers", "Three questions", answers),
+                .made_by = "costeff audit gradients"};
   page.body += identities_section(f) + shares_section(layers) + conflicts_section(layers) +
                factors_section(f, layers) + survival_section(layers) + update_section(layers) +
                norms_section(layers);
-  page.body += html_section("reproduce", "How to reproduce",
-                            fmt::format("<pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\n",
-                                        escape_markup(f.command)));
+  page.body += reproduce_section(f.command);
   return html_page(page);
 }
 

@@ -3,6 +3,7 @@
 
 #include "costeff/audit/gradient_view.h"
 #include "tensor/error.h"
+#include "tools/audit/faults.h"
 #include "tools/audit/gradients.h"
 
 namespace costeff {
@@ -32,20 +33,30 @@ struct Span {
   }
 };
 
+// "exit 1 soft, features 2"
+std::string still_text(const GradientFindings& f) {
+  std::string names;
+  for (const std::size_t root : f.identities.still)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", f.audit.roots[root].name);
+  return names;
+}
+
 Answer equalisation_answer(const GradientFindings& f) {
   const audit::Identities& i = f.identities;
   std::string text;
-  if (i.faults.empty()) {
-    text = fmt::format(
-        "Yes. Every term's gradient at layer m is 1/(L-m+1) of what it is without equalisation, whichever "
-        "exit "
-        "it comes from; the worst measured factor is off by {:.1g} (allowed: {:.0e}).",
-        i.worst_factor, i.tolerance);
-  } else {
+  if (!i.faults.empty()) {
     text = fmt::format("No: {} {} found, the first: {} {}.", i.faults.size(),
                        i.faults.size() == 1 ? "fault was" : "faults were", i.faults.front().place,
                        i.faults.front().what);
+  } else if (i.factors.empty()) {
+    text = "It cannot be seen: no loss moves any layer.";
+  } else {
+    text = fmt::format(
+        "Yes. Every term's gradient at layer m is 1/(L-m+1) of what it is without equalisation, whichever "
+        "exit it comes from; the worst measured factor is off by {:.1g} (allowed: {:.0e}).",
+        i.worst_factor, i.tolerance);
   }
+  if (!i.still.empty()) text += fmt::format(" At its minimum, with a gradient of 0: {}.", still_text(f));
   return {"Does equalisation do what Eq. 3 says?", text};
 }
 
@@ -138,16 +149,21 @@ std::string number(double x, const char* form = "{:.3g}") {
   return std::isnan(x) ? "-" : fmt::format(fmt::runtime(form), x);
 }
 
+std::vector<std::string> shares_row(const GroupSums& s, audit::Variant v, std::string name) {
+  std::vector<std::string> row = {std::move(name)};
+  for (std::size_t j = 0; j < s.of[v].square.size(); ++j)
+    row.push_back(s.of[v].square[j] == 0 ? "" : number(100 * share(s, v, j), "{:.1f}"));
+  return row;
+}
+
 std::string shares_table(const GradientAudit& a) {
   std::vector<std::string> head = {"share of the joint gradient, %"};
   for (const audit::AuditedRoot& root : a.roots) head.push_back(root.name);
   Columns table(std::move(head));
   for (std::int64_t m = 0; m <= a.layers; ++m) {
     const GroupSums s = layer_sums(a, m);
-    std::vector<std::string> row = {layer_name(m)};
-    for (std::size_t j = 0; j < a.roots.size(); ++j)
-      row.push_back(s.of[equalised].square[j] == 0 ? "" : number(100 * share(s, equalised, j), "{:.1f}"));
-    table.add(std::move(row));
+    table.add(shares_row(s, equalised, layer_name(m)));
+    if (shares_differ(s)) table.add(shares_row(s, plain, layer_name(m) + ", not equalised"));
   }
   return table.text();
 }
@@ -188,11 +204,10 @@ std::string gradients_text(const GradientFindings& f) {
   out += fmt::format("\n{}\n{}", shares_table(a), survival_table(a));
   out += fmt::format(
       "\nidentities: shares add up to 1 within {:.1g}, the terms' gradients to the joint one within {:.1g}, "
-      "factors are the closed form within {:.1g}\n",
-      f.identities.worst_share_sum, f.identities.worst_gap, f.identities.worst_factor);
-  for (const audit::Fault& fault : f.identities.faults)
-    out += fmt::format("FAULT {}: {}\n", fault.place, fault.what);
-  return out;
+      "factors are the closed form within {:.1g}, and no gradient is turned (within {:.1g})\n",
+      f.identities.worst_share_sum, f.identities.worst_gap, f.identities.worst_factor,
+      std::sqrt(f.identities.worst_sideways));
+  return out + faults_text(f.identities.faults);
 }
 
 }  // namespace costeff

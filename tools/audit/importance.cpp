@@ -9,7 +9,6 @@
 #include "tools/audit/options.h"
 #include "tools/commands.h"
 #include "tools/pages/svg.h"
-#include "tools/pages/text.h"
 #include "tools/progress.h"
 #include "tools/streams.h"
 
@@ -41,11 +40,21 @@ audit::ImportanceAudit watched_audit(const audit::Subject& subject,
                           }});
 }
 
-// An option that was given stays as it was written.
-std::string command_of(const Invocation& invocation) {
-  std::string command = kCommand;
-  for (const std::string& word : invocation.arguments) command += fmt::format(" {}", shell_quoted(word));
-  return command;
+// A folder's name without a slash behind.
+std::string bare(const std::string& folder) {
+  const fs::path path = fs::path(folder).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).string();
+}
+
+// A long computation ends in these files, and gnuplot draws some: what is missing is said before it begins.
+void check_outputs(const std::string& json, const std::string& html, const std::string& figures) {
+  require_writable({json, html});
+  if (!figures.empty()) {
+    const bool there = fs::exists(figures);
+    if (there && !fs::is_directory(figures)) fail("{}: that is a file, not a folder", figures);
+    require_writable({there ? fmt::format("{}/a picture", figures) : figures});
+  }
+  if (!html.empty() || !figures.empty()) require_gnuplot();
 }
 
 }  // namespace
@@ -79,29 +88,20 @@ int run_audit_importance(const Invocation& invocation) {
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
 
-  // A long computation ends in these files.
-  for (const std::string& file : {json, html, figures}) {
-    if (file.empty()) continue;
-    const fs::path target = file;
-    const fs::path folder = fs::absolute(target.has_filename() ? target : target.parent_path()).parent_path();
-    if (!fs::is_directory(folder)) fail("{}: there is no folder {}", file, folder.string());
-    if (file != figures && fs::is_directory(target)) fail("{}: that is a folder, not a file", file);
-  }
+  if (!figures.empty()) figures = bare(figures);
+  check_outputs(json, html, figures);
   const audit::Subject subject = load_subject(subject_options, kCommand);
   const BertConfig& config = subject.student.model->config();
   ImportanceReport report{.model = subject.student.folder,
                           .teacher = subject.training.teacher,
                           .data = subject.training.data,
-                          .command = command_of(invocation),
+                          .command = command_of(kCommand, invocation),
                           .sentences = static_cast<std::int64_t>(subject.data.size()),
                           .first_exit = config.first_exit(),
                           .layers = config.layers(),
                           .audit = watched_audit(subject, settings)};
   write_output(importance_text(report));
-  if (!json.empty()) {
-    constexpr auto kReplace = Json::error_handler_t::replace;  // a path need not be UTF-8
-    write_audit_file(json, importance_json(report).dump(1, ' ', false, kReplace) + "\n");
-  }
+  if (!json.empty()) write_audit_json(json, importance_json(report));
   if (!html.empty()) write_audit_file(html, importance_page(report));
   if (figures.empty()) return 0;
   const std::vector<Figure> drawn = importance_figures(report);

@@ -20,27 +20,6 @@ struct ImportanceReport {
   audit::ImportanceAudit audit;
 };
 
-// A removed unit whose score and true change differ. Ranks are among the removed units of its layer, 1 the
-// most important.
-struct Misjudged {
-  std::int64_t layer = 1;
-  std::int64_t place = 0;
-  double predicted = 0;  // the paper's score
-  double change = 0;     // signed
-  std::size_t rank_predicted = 1;
-  std::size_t rank_true = 1;  // by the signed change
-  std::size_t of = 1;
-};
-// All removed units of one kind, the most over-estimated first: score - |change| descends.
-std::vector<Misjudged> misjudged(const ImportanceReport& report, const audit::UnitsAudit& units);
-
-// Heads removed together: the longest list of a layer; the mean over layers that have it of entry k.
-std::size_t longest_cumulative(const ImportanceReport& report);
-double mean_cumulative(const audit::CumulativeRemoval& removal, std::size_t k);
-
-// Whether the scores are rounding noise: the gradient is 0, as where a model is its own teacher.
-bool scores_vanish(const ImportanceReport& report);
-
 // The answer, computed from the numbers.
 struct Findings {
   std::string about;  // "Heads"
@@ -48,6 +27,8 @@ struct Findings {
 };
 std::string importance_headline(const ImportanceReport& report);
 std::vector<Findings> importance_findings(const ImportanceReport& report);
+const char* singular(const audit::UnitsAudit& units);  // "head"
+const char* plural(const audit::UnitsAudit& units);    // "heads"
 // With a sign, to so many places; 0 without one.
 std::string signed_text(double value, int places);
 

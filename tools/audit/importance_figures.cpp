@@ -16,10 +16,6 @@ using audit::Removed;
 using audit::Units;
 using audit::UnitsAudit;
 
-const char* plural(const UnitsAudit& units) {
-  return units.units == Units::heads ? "heads" : "neurons";
-}
-
 double sum_of(const ImportanceScores& sums, const UnitsAudit& units, const Removed& r) {
   const auto& layers = units.units == Units::heads ? sums.heads : sums.neurons;
   return layers[static_cast<std::size_t>(r.layer - 1)][static_cast<std::size_t>(r.place)];
@@ -204,7 +200,7 @@ Figure cumulative_figure(const ImportanceReport& report) {
           "The lower a line stays the better its order is to prune by; an order that does not stay below the "
           "random one has told the pruning nothing.",
       .height = 390};
-  const std::size_t most = longest_cumulative(report);
+  const std::size_t most = report.audit.most_together();
   if (most == 0) {
     figure.missing = report.audit.cumulative.empty() ? "Not measured; --cumulative does."
                                                      : "No layer has a second head to remove with the first.";
@@ -218,9 +214,9 @@ Figure cumulative_figure(const ImportanceReport& report) {
   std::size_t order = 0;
   for (const audit::CumulativeRemoval& c : report.audit.cumulative) {
     std::string rows = "0 0\n";
-    for (std::size_t k = 0; k < most; ++k) {
-      values.push_back(mean_cumulative(c, k));
-      rows += fmt::format("{} {:.6g}\n", k + 1, values.back());
+    for (std::size_t k = 1; k <= most; ++k) {
+      values.push_back(c.mean(k));
+      rows += fmt::format("{} {:.6g}\n", k, values.back());
     }
     blocks += data_block(fmt::format("order{}", order), rows);
     plots.push_back(fmt::format("$order{} with linespoints pt 7 ps 0.4 lw 1.8 {} title {}", order,

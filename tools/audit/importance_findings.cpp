@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "costeff/audit/misjudged.h"
 #include "tools/audit/importance.h"
 #include "tools/pages/text.h"
 
@@ -12,6 +13,7 @@ namespace costeff {
 namespace {
 
 using audit::Comparison;
+using audit::Misjudged;
 using audit::Removed;
 using audit::Units;
 using audit::UnitsAudit;
@@ -28,10 +30,6 @@ const char* verdict(double spearman) {
   if (spearman >= 0.6) return "in the main";
   if (spearman >= 0.3) return "in part";
   return "hardly";
-}
-
-const char* plural(const UnitsAudit& units) {
-  return units.units == Units::heads ? "heads" : "neurons";
 }
 
 std::string within(const Comparison& c) {
@@ -116,29 +114,32 @@ std::string layers_finding(const ImportanceReport& report, const UnitsAudit& uni
 
 // Half of a layer's heads at once: what each order makes of the loss.
 std::string together_finding(const ImportanceReport& report) {
-  const std::size_t half = (longest_cumulative(report) + 1) / 2;
+  const std::size_t half = (report.audit.most_together() + 1) / 2;
   std::string text = fmt::format(
       "With the lowest {} heads of a layer gone together the loss of {:.3f} changes, on average "
       "over layers, by ",
       half, report.audit.whole.total());
   for (const audit::CumulativeRemoval& c : report.audit.cumulative) {
     text += fmt::format("{}{} ({})", &c == &report.audit.cumulative.front() ? "" : ", ",
-                        signed_text(mean_cumulative(c, half - 1), 4), c.order);
+                        signed_text(c.mean(half), 4), c.order);
   }
   return text + ".";
 }
 
+// Nothing where every score is its change.
 std::string wrong_finding(const ImportanceReport& report, const UnitsAudit& units) {
-  const std::vector<Misjudged> all = misjudged(report, units);
-  const bool heads = units.units == Units::heads;
-  const auto name = [&](const Misjudged& m) {
-    return fmt::format(
-        "{} {} of layer {} (score {:.2g}, true change {:+.2g}; {} of {} by score, {} by truth)",
-        heads ? "head" : "neuron", m.place + 1, m.layer, m.predicted, m.change, m.rank_predicted, m.of,
-        m.rank_true);
+  const audit::WorstMisjudged worst = audit::worst_misjudged(audit::misjudged(report.audit, units), 1);
+  std::vector<std::string> said;
+  const auto say = [&](const char* how, const Misjudged& m) {
+    said.push_back(
+        fmt::format("Most {}: {} {} of layer {} (score {:.2g}, true change {:+.2g}; {} of {} by score, {} of "
+                    "{} by truth).",
+                    how, singular(units), m.place + 1, m.layer, m.score, m.change, m.rank_by_score, m.of,
+                    m.rank_by_change, m.of));
   };
-  return fmt::format("Most over-estimated: {}. Most under-estimated: {}.", name(all.front()),
-                     name(all.back()));
+  for (const Misjudged& m : worst.over) say("over-estimated", m);
+  for (const Misjudged& m : worst.under) say("under-estimated", m);
+  return fmt::format("{}", fmt::join(said, " "));
 }
 
 std::string kept_finding(const ImportanceReport& report) {
@@ -147,60 +148,28 @@ std::string kept_finding(const ImportanceReport& report) {
                                     [](const Removed& r) { return r.change.total() < 0; });
   const audit::ScoreMatrix& m = heads.matrix;  // row 0: removal, row 1: the paper's score
   std::string text = fmt::format(
-      "Of the {} heads a layer that cost most to remove, the paper's score keeps {}; at random it would be "
-      "{}. {} of {} "
-      "heads lower the loss by going, which an absolute score cannot say.",
+      "Of the heads that cost most to remove, {} a layer, the paper's score keeps {}; at random it would be "
+      "{}. {} of {} heads lower the loss by going, which an absolute score cannot say.",
       heads.budget, percent_text(m.kept[0][1]), percent_text(m.kept_by_chance), better, heads.removed.size());
   const Misjudged* costliest = nullptr;
-  const std::vector<Misjudged> all = misjudged(report, heads);
+  const std::vector<Misjudged> all = audit::misjudged(report.audit, heads);
   for (const Misjudged& x : all) {
-    if (x.rank_predicted <= static_cast<std::size_t>(heads.budget)) continue;
+    if (x.rank_by_score <= static_cast<std::size_t>(heads.budget)) continue;
     if (costliest == nullptr || x.change > costliest->change) costliest = &x;
   }
   if (costliest != nullptr) {
     text += fmt::format(
         " The costliest that it would cut is head {} of layer {}: {:+.2g}, {} of {} by score.",
-        costliest->place + 1, costliest->layer, costliest->change, costliest->rank_predicted, costliest->of);
+        costliest->place + 1, costliest->layer, costliest->change, costliest->rank_by_score, costliest->of);
   }
   return text;
 }
 
 }  // namespace
 
-std::vector<Misjudged> misjudged(const ImportanceReport& report, const UnitsAudit& units) {
-  const audit::SourceScores& exits = report.audit.sources.front();
-  const auto& scores = units.units == Units::heads ? exits.paper.heads : exits.paper.neurons;
-  std::vector<Misjudged> all;
-  all.reserve(units.removed.size());
-  for (const Removed& r : units.removed) {
-    const double score = scores[static_cast<std::size_t>(r.layer - 1)][static_cast<std::size_t>(r.place)];
-    all.push_back({r.layer, r.place, std::abs(score), r.change.total(), 1, 1, 0});
-  }
-  for (Misjudged& m : all) {
-    for (const Misjudged& other : all) {
-      if (other.layer != m.layer) continue;
-      ++m.of;
-      if (other.predicted > m.predicted) ++m.rank_predicted;
-      if (other.change > m.change) ++m.rank_true;
-    }
-  }
-  std::stable_sort(all.begin(), all.end(), [](const Misjudged& a, const Misjudged& b) {
-    return a.predicted - std::abs(a.change) > b.predicted - std::abs(b.change);
-  });
-  return all;
-}
-
-bool scores_vanish(const ImportanceReport& report) {
-  constexpr double kNoise = 1e-6;  // of the loss
-  double largest = 0;
-  for (const auto& layer : report.audit.sources.front().paper.heads) {
-    for (const double sum : layer) largest = std::max(largest, std::abs(sum));
-  }
-  return largest <= kNoise * report.audit.whole.total();
-}
-
 std::string importance_headline(const ImportanceReport& report) {
-  if (scores_vanish(report)) return "The Taylor score says nothing here: the gradient is rounding noise";
+  if (report.audit.scores_vanish())
+    return "The Taylor score says nothing here: the gradient is rounding noise";
   const auto spearman = [&](const UnitsAudit& units) {
     const std::string& loss = report.audit.loss;
     return units.comparison("paper", loss, loss).agreement.mean_spearman();
@@ -222,22 +191,30 @@ std::vector<Findings> importance_findings(const ImportanceReport& report) {
     const bool heads = units->units == Units::heads;
     std::vector<std::string>& out =
         findings.emplace_back(Findings{heads ? "Heads" : "Neurons", {}}).sentences;
-    if (heads && scores_vanish(report)) out.emplace_back(kVanished);
-    if (has_order(report, *units)) {
-      out.push_back(order_finding(report, *units));
-      if (has_all(report)) out.push_back(all_finding(report, *units));
-      out.push_back(wrong_finding(report, *units));
-    } else {
+    if (heads && report.audit.scores_vanish()) out.emplace_back(kVanished);
+    if (!has_order(report, *units)) {
       out.push_back(fmt::format(
           "No layer has two {} that were removed, so there is no order within a layer to compare.",
           plural(*units)));
+      out.push_back(size_finding(*units));
+      continue;
     }
+    out.push_back(order_finding(report, *units));
+    if (has_all(report)) out.push_back(all_finding(report, *units));
+    if (std::string wrong = wrong_finding(report, *units); !wrong.empty()) out.push_back(std::move(wrong));
     out.push_back(size_finding(*units));
     out.push_back(layers_finding(report, *units));
     if (heads) out.push_back(kept_finding(report));
-    if (heads && longest_cumulative(report) > 0) out.push_back(together_finding(report));
+    if (heads && report.audit.most_together() > 0) out.push_back(together_finding(report));
   }
   return findings;
+}
+
+const char* singular(const UnitsAudit& units) {
+  return units.units == Units::heads ? "head" : "neuron";
+}
+const char* plural(const UnitsAudit& units) {
+  return units.units == Units::heads ? "heads" : "neurons";
 }
 
 std::string signed_text(double value, int places) {

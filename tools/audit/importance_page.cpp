@@ -34,17 +34,9 @@ dt{font-weight:600;margin-top:.8rem}dd{margin:0 0 .2rem 0}
 .caption{color:var(--muted);font-size:.9rem;margin-top:.5rem}
 )CSS";
 
-std::string figure_element(Figure figure, const char* equation) {
-  const std::string heading = escape_markup(figure.heading);
-  if (!figure.missing.empty()) {
-    return fmt::format("<figure>\n<h3>{}</h3>\n<p class=\"missing\">{}</p>\n</figure>\n", heading,
-                       escape_markup(figure.missing));
-  }
-  figure.svg = draw(figure);
-  return fmt::format(
-      "<figure>\n<h3>{}</h3>\n{}\n<figcaption>{} {}<span "
-      "class=\"equation\">{}</span></figcaption>\n</figure>\n",
-      heading, svg_element(figure), escape_markup(figure.read), escape_markup(figure.look), equation);
+std::string drawn(Figure figure, const char* equation) {
+  if (figure.missing.empty()) figure.svg = draw(figure);
+  return figure_element(figure, equation);
 }
 
 std::string answer(const ImportanceReport& report) {
@@ -62,8 +54,8 @@ std::string scatters(const ImportanceReport& report) {
   std::string figures;
   for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
     if (units->removed.empty()) continue;
-    figures += figure_element(score_scatter(report, *units), kScore);
-    figures += figure_element(signed_scatter(report, *units), kGate);
+    figures += drawn(score_scatter(report, *units), kScore);
+    figures += drawn(signed_scatter(report, *units), kGate);
   }
   return html_section("predicted", "Predicted and true",
                       fmt::format("<div class=\"figures\">\n{}</div>\n", figures));
@@ -78,8 +70,8 @@ std::string which(const ImportanceReport& report) {
   std::string figures;
   for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
     if (!units->removed.empty())
-      figures += figure_element(spearman_bars(report, *units),
-                                "&rho;( score, | L(without S) &minus; L | ), ranks within a layer");
+      figures += drawn(spearman_bars(report, *units),
+                       "&rho;( score, | L(without S) &minus; L | ), ranks within a layer");
   }
   std::string tables;
   for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) tables += matrix_table(*units);
@@ -91,11 +83,10 @@ std::string which(const ImportanceReport& report) {
 std::string together(const ImportanceReport& report) {
   return html_section(
       "together", "Removed together",
-      fmt::format(
-          "<div class=\"figures\">\n{}</div>\n",
-          figure_element(cumulative_figure(report),
-                         "L(without S<sub>1</sub> &cup; … &cup; S<sub>k</sub>) &minus; L, which Eq. 2 takes "
-                         "for a sum of single ones")));
+      fmt::format("<div class=\"figures\">\n{}</div>\n",
+                  drawn(cumulative_figure(report),
+                        "L(without S<sub>1</sub> &cup; … &cup; S<sub>k</sub>) &minus; L, which Eq. 2 takes "
+                        "for a sum of single ones")));
 }
 
 constexpr const char* kWords = R"HTML(<dl>
@@ -120,12 +111,6 @@ effect there too.</dd>
 </dl>
 )HTML";
 
-std::string reproduce(const ImportanceReport& report) {
-  return html_section("reproduce", "How to reproduce",
-                      fmt::format("<pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\n",
-                                  escape_markup(report.command)));
-}
-
 }  // namespace
 
 std::string importance_page(const ImportanceReport& report) {
@@ -135,8 +120,8 @@ std::string importance_page(const ImportanceReport& report) {
       report.layers, report.sentences, report.data, report.teacher.empty() ? "none" : report.teacher,
       report.audit.loss, report.audit.whole.total());
   std::string body = answer(report) + scatters(report) + wrong(report) + which(report) + together(report);
-  body +=
-      html_section("words", "What the words mean", kWords) + comparison_details(report) + reproduce(report);
+  body += html_section("words", "What the words mean", kWords) + comparison_details(report) +
+          reproduce_section(report.command);
   return html_page({.kicker = "Does the Taylor score predict the loss?",
                     .headline = head,
                     .facts = facts,

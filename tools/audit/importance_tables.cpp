@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "costeff/audit/misjudged.h"
 #include "tools/pages/text.h"
 
 namespace costeff {
@@ -80,19 +81,19 @@ std::string comparison_cells(const Comparison& c) {
 std::string misjudged_table(const ImportanceReport& report) {
   std::string rows;
   for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
-    const std::vector<Misjudged> all = misjudged(report, *units);
-    const auto add = [&](const char* how, const Misjudged& m) {
+    const auto add = [&](const char* how, const audit::Misjudged& m) {
       rows += fmt::format(
           "<tr><th scope=\"row\">layer {} {} {}</th><td>{}</td><td>{:.2g}</td><td>{:+.2g}</td><td>{} of "
-          "{}</td><td>{} of "
-          "{}</td></tr>\n",
-          m.layer, units->units == Units::heads ? "head" : "neuron", m.place + 1, how, m.predicted, m.change,
-          m.rank_predicted, m.of, m.rank_true, m.of);
+          "{}</td><td>{} of {}</td></tr>\n",
+          m.layer, singular(*units), m.place + 1, how, m.score, m.change, m.rank_by_score, m.of,
+          m.rank_by_change, m.of);
     };
-    const std::size_t n = std::min(kNamed, all.size() / 2);
-    for (std::size_t i = 0; i < n; ++i) add("over-estimated", all[i]);
-    for (std::size_t i = 0; i < n; ++i) add("under-estimated", all[all.size() - 1 - i]);
+    const audit::WorstMisjudged worst =
+        audit::worst_misjudged(audit::misjudged(report.audit, *units), kNamed);
+    for (const audit::Misjudged& m : worst.over) add("over-estimated", m);
+    for (const audit::Misjudged& m : worst.under) add("under-estimated", m);
   }
+  if (rows.empty()) return "";
   return table(
       "misjudged", "The worst misjudged", "",
       header({"Unit", "How", "Score", "True change", "Rank by score", "Rank by truth"}), rows,
@@ -121,14 +122,15 @@ std::string change_heat_table(const ImportanceReport& report) {
 }
 
 std::string rank_heat_table(const ImportanceReport& report) {
-  const std::vector<Misjudged> all = misjudged(report, report.audit.heads);
+  const std::vector<audit::Misjudged> all = audit::misjudged(report.audit, report.audit.heads);
   const std::string rows = head_rows(report, [&](const Removed& r) {
-    const auto m = std::find_if(all.begin(), all.end(),
-                                [&](const Misjudged& x) { return x.layer == r.layer && x.place == r.place; });
-    const double gap = static_cast<double>(m->rank_predicted) - static_cast<double>(m->rank_true);
+    const auto m = std::find_if(all.begin(), all.end(), [&](const audit::Misjudged& x) {
+      return x.layer == r.layer && x.place == r.place;
+    });
+    const double gap = static_cast<double>(m->rank_by_score) - static_cast<double>(m->rank_by_change);
     return fmt::format("<td style=\"{}\">{} / {}</td>",
-                       ground(std::abs(gap) / static_cast<double>(m->of), gap > 0), m->rank_predicted,
-                       m->rank_true);
+                       ground(std::abs(gap) / static_cast<double>(m->of), gap > 0), m->rank_by_score,
+                       m->rank_by_change);
   });
   return table("ranks", "Rank by score / rank by truth", "heat", head_names(report), rows,
                "In each cell stands the head’s rank in its layer by the paper’s score, then by the true "
@@ -172,13 +174,13 @@ std::string matrix_table(const UnitsAudit& units) {
   std::vector<std::string> names = {"score"};
   for (std::size_t i = 0; i < m.names.size(); ++i) names.push_back(std::to_string(i + 1));
   return table(
-      heads ? "kept-heads" : "kept-neurons",
-      fmt::format("What scores have in common: {}", heads ? "heads" : "neurons"), "heat", header(names), rows,
+      heads ? "kept-heads" : "kept-neurons", fmt::format("What scores have in common: {}", plural(units)),
+      "heat", header(names), rows,
       fmt::format(
           "On and above the diagonal: the share of the {} kept {} of a layer that both scores keep; below it "
           "their rank correlation. Pairs that share little would give different slender models{}."
           "<span class=\"equation\">| top(a) &cap; top(b) | / | top(a) |; &rho;( a, b )</span>",
-          units.budget, heads ? "heads" : "neurons",
+          units.budget, plural(units),
           heads ? "; the row removal is the truth, the heads whose going raises the loss most" : ""));
 }
 
@@ -195,7 +197,7 @@ std::string comparison_details(const ImportanceReport& report) {
                           c.has_sign ? ", signed" : "", layers, c.truth, comparison_cells(c));
     }
     if (rows.empty()) continue;
-    const char* what = units->units == Units::heads ? "heads" : "neurons";
+    const char* what = plural(*units);
     out += fmt::format(
         "<details>\n<summary>Every comparison: {0}</summary>\n<div class=\"scroll\" role=\"region\" "
         "tabindex=\"0\" "

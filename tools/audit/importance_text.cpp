@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "costeff/audit/misjudged.h"
 #include "tools/audit/importance.h"
 
 namespace costeff {
@@ -41,9 +42,7 @@ std::string item(const std::string& text) {
 
 // Those of an exit alone, and some more, stand in the JSON alone.
 std::string comparison_table(const UnitsAudit& units) {
-  std::string out = fmt::format("  {:<36}{:<14}{:>27}{:>21}\n  {:<36}{:<14}{:>9}{:>18}{:>9}{:>12}\n", "", "",
-                                "within a layer", "across", "score", "true change of", "Spearman",
-                                "(least, most)", "Kendall", "Spearman");
+  std::string rows;
   for (const Comparison& c : units.comparisons) {
     const audit::Agreement& a = c.agreement;
     if (a.layers.empty() || c.source.starts_with("exit ")) continue;
@@ -52,40 +51,41 @@ std::string comparison_table(const UnitsAudit& units) {
     std::string name = fmt::format("{}, {}", c.definition, c.source);
     if (c.has_sign) name += ", signed";
     if (c.layers != Comparison::Layers::plain) name += fmt::format(", {}", layers_name(c.layers));
-    out += fmt::format("  {:<36}{:<14}{:>9.2f}{:>18}{:>9.2f}{:>12.2f}\n", name, c.truth, a.mean_spearman(),
-                       fmt::format("({:.2f}, {:.2f})", *least, *most), a.mean_kendall(), a.spearman_across);
+    rows += fmt::format("  {:<36}{:<14}{:>9.2f}{:>18}{:>9.2f}{:>12.2f}\n", name, c.truth, a.mean_spearman(),
+                        fmt::format("({:.2f}, {:.2f})", *least, *most), a.mean_kendall(), a.spearman_across);
   }
-  return out;
+  if (rows.empty()) return "";
+  return fmt::format("  {:<36}{:<14}{:>27}{:>21}\n  {:<36}{:<14}{:>9}{:>18}{:>9}{:>12}\n{}\n", "", "",
+                     "within a layer", "across", "score", "true change of", "Spearman", "(least, most)",
+                     "Kendall", "Spearman", rows);
 }
 
 std::string misjudged_lines(const ImportanceReport& report, const UnitsAudit& units) {
-  const std::vector<Misjudged> all = misjudged(report, units);
-  const bool heads = units.units == Units::heads;
-  const auto line = [&](const char* how, const Misjudged& m) {
-    const std::string name = fmt::format("layer {} {} {}", m.layer, heads ? "head" : "neuron", m.place + 1);
-    return fmt::format("  {:<17}{:<22}{:>10.2g}{:>+14.2g}{:>12}{:>12}\n", how, name, m.predicted, m.change,
-                       fmt::format("{} of {}", m.rank_predicted, m.of),
-                       fmt::format("{} of {}", m.rank_true, m.of));
+  const audit::WorstMisjudged worst = audit::worst_misjudged(audit::misjudged(report.audit, units), kNamed);
+  std::string lines;
+  const auto add = [&](const char* how, const audit::Misjudged& m) {
+    const std::string name = fmt::format("layer {} {} {}", m.layer, singular(units), m.place + 1);
+    lines += fmt::format("  {:<17}{:<22}{:>10.2g}{:>+14.2g}{:>12}{:>12}\n", how, name, m.score, m.change,
+                         fmt::format("{} of {}", m.rank_by_score, m.of),
+                         fmt::format("{} of {}", m.rank_by_change, m.of));
   };
-  const std::size_t n = std::min(kNamed, all.size() / 2);
-  if (n == 0) return "";
-  std::string out =
-      fmt::format("  {:<39}{:>10}{:>14}{:>12}{:>12}\n", "", "score", "true change", "by score", "by truth");
-  for (std::size_t i = 0; i < n; ++i) out += line("over-estimated", all[i]);
-  for (std::size_t i = 0; i < n; ++i) out += line("under-estimated", all[all.size() - 1 - i]);
-  return out;
+  for (const audit::Misjudged& m : worst.over) add("over-estimated", m);
+  for (const audit::Misjudged& m : worst.under) add("under-estimated", m);
+  if (lines.empty()) return "";
+  return fmt::format("  {:<39}{:>10}{:>14}{:>12}{:>12}\n{}\n", "", "score", "true change", "by score",
+                     "by truth", lines);
 }
 
 std::string cumulative_table(const ImportanceReport& report) {
+  const std::size_t most = report.audit.most_together();
+  if (most == 0) return "";
   std::string out = "Heads of one layer removed together: change of the loss, mean over layers\n  removed ";
-  if (report.audit.cumulative.empty()) return "";
   for (const audit::CumulativeRemoval& c : report.audit.cumulative) out += fmt::format("{:>12}", c.order);
   out += "\n";
-  const std::size_t most = longest_cumulative(report);
-  for (std::size_t k = 0; k < most; ++k) {
-    out += fmt::format("  {:>7} ", k + 1);
+  for (std::size_t k = 1; k <= most; ++k) {
+    out += fmt::format("  {:>7} ", k);
     for (const audit::CumulativeRemoval& c : report.audit.cumulative)
-      out += fmt::format("{:>12}", signed_text(mean_cumulative(c, k), 4));
+      out += fmt::format("{:>12}", signed_text(c.mean(k), 4));
     out += "\n";
   }
   return out + "\n";
@@ -127,13 +127,13 @@ Json units_json(const ImportanceReport& report, const UnitsAudit& units) {
                            {"kendall_by_layer", a.kendall}});
   }
   Json wrong = Json::array();
-  for (const Misjudged& m : misjudged(report, units)) {
+  for (const audit::Misjudged& m : audit::misjudged(report.audit, units)) {
     wrong.push_back({{"layer", m.layer},
                      {"place", m.place + 1},
-                     {"score", m.predicted},
+                     {"score", m.score},
                      {"change", m.change},
-                     {"rank_by_score", m.rank_predicted},
-                     {"rank_by_truth", m.rank_true},
+                     {"rank_by_score", m.rank_by_score},
+                     {"rank_by_truth", m.rank_by_change},
                      {"of", m.of}});
   }
   return {
@@ -150,24 +150,6 @@ Json units_json(const ImportanceReport& report, const UnitsAudit& units) {
 }
 
 }  // namespace
-
-std::size_t longest_cumulative(const ImportanceReport& report) {
-  std::size_t most = 0;
-  for (const audit::CumulativeRemoval& c : report.audit.cumulative) {
-    for (const std::vector<double>& layer : c.change) most = std::max(most, layer.size());
-  }
-  return most;
-}
-
-double mean_cumulative(const audit::CumulativeRemoval& removal, std::size_t k) {
-  double sum = 0, layers = 0;
-  for (const std::vector<double>& layer : removal.change) {
-    if (k >= layer.size()) continue;
-    sum += layer[k];
-    ++layers;
-  }
-  return layers > 0 ? sum / layers : 0;
-}
 
 std::string importance_text(const ImportanceReport& report) {
   const audit::ImportanceAudit& a = report.audit;
@@ -186,7 +168,7 @@ std::string importance_text(const ImportanceReport& report) {
     const bool heads = units->units == Units::heads;
     out += fmt::format("{}: {} removed one at a time; score against true change, in each layer\n",
                        heads ? "Heads" : "Neurons", units->removed.size());
-    out += comparison_table(*units) + "\n" + misjudged_lines(report, *units) + "\n";
+    out += comparison_table(*units) + misjudged_lines(report, *units);
   }
   return out + cumulative_table(report) + "Layers, exits, heads and neurons are counted from 1.\n";
 }

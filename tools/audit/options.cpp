@@ -1,8 +1,15 @@
 #include "tools/audit/options.h"
 
-#include "costeff/run_folder.h"
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
 #include "tensor/error.h"
+#include "tensor/file.h"
 #include "tools/model_options.h"
+#include "tools/pages/text.h"
 #include "tools/streams.h"
 
 namespace costeff {
@@ -62,9 +69,31 @@ audit::Subject load_subject(const SubjectOptions& subject, std::string_view comm
                              [&](const std::string& line) { say(fmt::format("{}: {}\n", command, line)); });
 }
 
+std::string command_of(std::string_view command, const Invocation& invocation) {
+  std::string words(command);
+  for (const std::string& word : invocation.arguments) words += fmt::format(" {}", shell_quoted(word));
+  return words;
+}
+
+void require_writable(std::initializer_list<std::string> files) {
+  namespace fs = std::filesystem;
+  for (const std::string& file : files) {
+    if (file.empty()) continue;
+    if (fs::is_directory(file)) fail("{} is a folder; name a file in it", file);
+    const std::string folder = fs::absolute(file).parent_path().string();
+    if (!fs::is_directory(folder)) fail("{}: there is no folder {}", file, folder);
+    if (access(folder.c_str(), W_OK) != 0)
+      fail("{}: nothing can be written to {}: {}", file, folder, std::strerror(errno));
+  }
+}
+
 void write_audit_file(const std::string& path, const std::string& text) {
   write_atomically(path, text);
   say(fmt::format("written: {}\n", path));
+}
+
+void write_audit_json(const std::string& path, const Json& json) {
+  write_audit_file(path, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace costeff

@@ -1,5 +1,5 @@
 // costeff audit path: the way from a loss to a weight.
-#include <numeric>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -38,7 +38,7 @@ Options options_of(PathOptions& o) {
       "Layers and exits are numbered from 1, as in the paper; `encoder.layer.0` in a weight's name is\n"
       "layer 1. The first batch is looked at, with dropout off. With --entry one number of the weight\n"
       "is followed: which tokens its gradient comes from, and whether it is the derivative of the\n"
-      "loss by finite differences; exit code 1 if not.");
+      "loss by finite differences. Exit code 1 if it is not, or if equalisation is not as in Eq. 3.");
   options.group("Path");
   options.add("from", "TERM", &o.from,
               "the loss of an exit (exit.3; exit.3.soft or exit.3.hard where it has both), of a layer's "
@@ -96,11 +96,33 @@ Batch batch_of(const audit::Subject& subject, std::int64_t sentence) {
 }
 
 void write_files(const PathOptions& o, const PathReport& report) {
-  if (!o.json.empty())
-    write_audit_file(o.json, path_json(report).dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (!o.json.empty()) write_audit_json(o.json, path_json(report));
   const std::string dot = path_dot(report);
   if (!o.dot.empty()) write_audit_file(o.dot, dot);
   if (!o.svg.empty()) write_audit_file(o.svg, draw_dot(dot));
+}
+
+// Throws Error where something is not what it must be in any model.
+void fail_where_wrong(const PathReport& report, const std::string& place) {
+  if (!std::isfinite(report.path.gradient)) fail("the gradient of {} is not finite", report.path.weight);
+  if (const auto fault = equalisation_fault(report.path)) fail("equalisation is wrong here: {}", *fault);
+  if (!report.entry || report.entry->agrees()) return;
+  const audit::EntryAudit& e = *report.entry;
+  constexpr double kTolerance = audit::EntryAudit::kTolerance;
+  if (!(e.error <= kTolerance)) {
+    fail(
+        "the gradient of entry {} is not the derivative of the loss: the relative error is {:.2g}, above "
+        "{:g}",
+        place, e.error, kTolerance);
+  }
+  if (!(e.sum_error <= kTolerance)) {
+    fail("the terms of entry {} do not add up to its gradient: the relative error is {:.2g}, above {:g}",
+         place, e.sum_error, kTolerance);
+  }
+  fail(
+      "the gradient of entry {} is not {} of the one without equalisation: the relative error is {:.2g}, "
+      "above {:g}",
+      place, factor_text(report.path.largest_factor), e.scaled_error, kTolerance);
 }
 
 }  // namespace
@@ -114,6 +136,8 @@ int run_audit_path(const Invocation& invocation) {
   if (o.from.empty()) fail_usage("--from is missing: which loss? exit.1, features.1, or loss for all of it");
   if (o.to.empty()) fail_usage("--to is missing: which weight? costeff inspect says what the model has");
   if (!o.entry.empty()) o.subject.dtype = "f64";
+  require_writable({o.json, o.svg, o.dot});
+  if (!o.svg.empty()) require_dot();
 
   const audit::Subject subject = load_subject(o.subject, "audit path");
   const Bert& model = *subject.student.model;
@@ -134,15 +158,14 @@ int run_audit_path(const Invocation& invocation) {
                     .first = o.sentence == 0 ? 1 : o.sentence,
                     .tokenizer = subject.student.tokenizer,
                     .path = trace_path(model, loss, query, !o.no_equalise)};
-  if (entry) report.entry = audit_entry(model, loss, query, !o.no_equalise, entry->first, entry->second);
+  if (entry) {
+    std::optional<double> factor;
+    if (report.path.one_factor()) factor = report.path.largest_factor;
+    report.entry = audit_entry(model, loss, query, !o.no_equalise, entry->first, entry->second, factor);
+  }
   write_output(path_text(report, o.all));
   write_files(o, report);
-  if (report.entry && !report.entry->agrees()) {
-    fail(
-        "the gradient of entry {} is not the derivative of the loss: the relative error is {:.2g}, above "
-        "{:g}",
-        o.entry, report.entry->error, audit::EntryAudit::kTolerance);
-  }
+  fail_where_wrong(report, o.entry);
   return 0;
 }
 

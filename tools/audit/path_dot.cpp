@@ -67,6 +67,10 @@ std::string path_dot(const PathReport& report) {
   return text + "}\n";
 }
 
+void require_dot() {
+  run_child({"dot", "-V"}, "graphviz", "");
+}
+
 std::string draw_dot(const std::string& dot) {
   const ChildOutcome drawn = run_child({"dot", "-Tsvg"}, "graphviz", dot);
   if (drawn.code != 0 || drawn.out.find("</svg>") == std::string::npos)

@@ -107,6 +107,8 @@ Json entry_json(const PathReport& report) {
           {"differences", e.numeric},
           {"differences_error", e.numeric_error},
           {"relative_error", e.error},
+          {"relative_error_of_sum", e.sum_error},
+          {"relative_error_of_factor", report.path.one_factor() ? Json(e.scaled_error) : Json()},
           {"relative_to", e.scale},
           {"agrees", e.agrees()}};
 }
@@ -115,6 +117,7 @@ Json entry_json(const PathReport& report) {
 
 Json path_json(const PathReport& report) {
   const WeightPath& p = report.path;
+  const std::optional<std::string> fault = equalisation_fault(p);
   return {{"model", report.model},
           {"dtype", name_of(report.dtype)},
           {"first_sentence", report.first},
@@ -132,6 +135,7 @@ Json path_json(const PathReport& report) {
           {"plain_gradient", p.plain_gradient},
           {"deviation", p.one_factor() && !p.vanishes ? Json(p.deviation) : Json()},
           {"vanishes", p.vanishes},
+          {"fault", fault ? Json(*fault) : Json()},
           {"parts", parts_json(p)},
           {"records", steps_json(p)},
           {"entry", entry_json(report)}};

@@ -31,6 +31,7 @@ Json path_json(const PathReport& report);
 std::string path_dot(const PathReport& report);
 // As Graphviz draws it. Throws Error when its program dot is not installed.
 std::string draw_dot(const std::string& dot);
+void require_dot();  // before a long computation; throws as draw_dot() does
 
 // "1/6", "5", "0.3": a rescale factor or a product of some.
 std::string factor_text(double factor);

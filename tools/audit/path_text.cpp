@@ -140,8 +140,10 @@ std::string equalisation(const WeightPath& p) {
   if (p.one_factor()) {
     text += fmt::format("the factors on the way multiply to {}", factor_text(p.largest_factor));
   } else {
-    text += fmt::format("the factors multiply to {} on one way and to {} on another, as nothing rescales h_0",
-                        factor_text(p.least_factor), factor_text(p.largest_factor));
+    text +=
+        fmt::format("the factors multiply to {} on one way and to {} on another{}",
+                    factor_text(p.least_factor), factor_text(p.largest_factor),
+                    p.place.kind == audit::WeightPlace::Kind::embeddings ? ", as nothing rescales h_0" : "");
   }
   switch (p.place.kind) {
     case audit::WeightPlace::Kind::exit:
@@ -154,6 +156,7 @@ std::string equalisation(const WeightPath& p) {
       text += fmt::format("; Eq. 3 has 1/(L-m+1) = {} for layer {}\n", factor_text(closed), p.place.number);
       break;
   }
+  if (const auto fault = equalisation_fault(p)) text += fmt::format("WRONG         {}\n", *fault);
   if (p.vanishes) return text + "measured      the gradient is 0 but for rounding, with it and without\n";
   text += fmt::format("measured      |dL/dW| {:.6g} with it, {:.6g} without: ratio {:.7g}\n", p.gradient,
                       p.plain_gradient, p.plain_gradient > 0 ? p.gradient / p.plain_gradient : 1.0);
@@ -221,11 +224,16 @@ std::string entry_text(const PathReport& report, const EntryAudit& e) {
                       p.equalised ? " without equalisation" : "");
   text += fmt::format("{:>14.8g}  by central differences of the loss in f64 (good to {:.1g})\n", e.numeric,
                       e.numeric_error);
-  return text + fmt::format("{:>14.2g}  relative error{}: {}\n", e.error,
-                            e.scale > std::abs(e.plain)
-                                ? fmt::format(", against {:.3g} (a thousandth of the largest entry)", e.scale)
-                                : "",
-                            e.agrees() ? "they agree" : "THEY DO NOT AGREE");
+  text += fmt::format("{:>14.2g}  relative error{}: {}\n", e.error,
+                      e.scale > std::abs(e.plain)
+                          ? fmt::format(", against {:.3g} (a thousandth of the largest entry)", e.scale)
+                          : "",
+                      e.agrees() ? "they agree" : "THEY DO NOT AGREE");
+  if (!(e.sum_error <= EntryAudit::kTolerance))
+    text += fmt::format("{:>14.2g}  relative error of the terms' sum\n", e.sum_error);
+  if (!(e.scaled_error <= EntryAudit::kTolerance))
+    text += fmt::format("{:>14.2g}  relative error of the equalised gradient\n", e.scaled_error);
+  return text;
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "tools/audit/faults.h"
 #include "tools/pages/html_page.h"
 #include "tools/pages/svg.h"
 #include "tools/pages/text.h"
@@ -12,28 +14,12 @@
 namespace costeff {
 namespace {
 
+using audit::LoggedAudit;
+using audit::LoggedStep;
+using audit::RunLog;
+
 // Steps that a figure has room for; more are taken together.
 constexpr std::size_t kMostPoints = 200;
-
-// The mean over audits first..last-1 of a root's share.
-double mean_share(const AuditedRun& run, std::size_t root, std::size_t first, std::size_t last) {
-  double sum = 0;
-  std::size_t count = 0;
-  for (std::size_t i = first; i < last; ++i) {
-    if (run.audits[i].roots.size() != run.audits.back().roots.size()) continue;
-    sum += run.audits[i].shares[root];
-    ++count;
-  }
-  return count == 0 ? 0 : sum / static_cast<double>(count);
-}
-
-const AuditPoint* worst_point(const AuditedRun& run) {
-  const AuditPoint* worst = nullptr;
-  for (const AuditPoint& p : run.audits) {
-    if (!std::isnan(p.cosine) && (worst == nullptr || p.cosine < worst->cosine)) worst = &p;
-  }
-  return worst;
-}
 
 // Which of two runs' figures it is, in names of files and ids.
 std::string id_of(const char* figure, std::size_t run) {
@@ -48,14 +34,16 @@ Figure drawn(Figure figure, const Plot& plot, const std::string& axes, int key_r
   return figure;
 }
 
-Figure shares_figure(const AuditedRun& run, std::size_t number) {
-  Figure figure{.name = id_of("shares", number),
-                .heading = "Who moved the model",
-                .read =
-                    "Each line is one loss’s share in the gradient of the whole model at the steps that were "
-                    "looked at; at each step the shares add up to 100 %.",
-                .look = "A share is ⟨g_j, g⟩ / |g|²: a loss below 0 pulled against the sum of all.",
-                .height = 380};
+Figure shares_figure(const RunLog& run, std::size_t number) {
+  Figure figure{
+      .name = id_of("shares", number),
+      .heading = "Who moved the model",
+      .read =
+          "Each line is one loss’s share in the gradient of all layers and the embeddings (the exits’ "
+          "own weights are left out) at the steps that were looked at; at each step the shares add "
+          "up to 100 %.",
+      .look = "A share is ⟨g_j, g⟩ / |g|²: a loss below 0 pulled against the sum of all.",
+      .height = 380};
   if (run.audits.empty()) {
     figure.missing = "This run was not looked at: train with --audit-every N.";
     return figure;
@@ -65,7 +53,7 @@ Figure shares_figure(const AuditedRun& run, std::size_t number) {
   std::vector<double> all = {0};
   for (std::size_t j = 0; j < roots.size(); ++j) {
     std::string rows;
-    for (const AuditPoint& p : run.audits) {
+    for (const LoggedAudit& p : run.audits) {
       if (p.roots != roots) continue;
       rows += fmt::format("{:.0f} {:.6g}\n", p.step, 100 * p.shares[j]);
       all.push_back(100 * p.shares[j]);
@@ -81,7 +69,7 @@ Figure shares_figure(const AuditedRun& run, std::size_t number) {
                rows);
 }
 
-Figure cosine_figure(const AuditedRun& run, std::size_t number) {
+Figure cosine_figure(const RunLog& run, std::size_t number) {
   Figure figure{
       .name = id_of("cosine", number),
       .heading = "The least agreed pair of exits",
@@ -90,7 +78,7 @@ Figure cosine_figure(const AuditedRun& run, std::size_t number) {
           "the same direction, below 0 they pulled against each other.",
       .look = "It is ⟨g_a, g_b⟩ / (|g_a| |g_b|), which equalisation does not change within a layer."};
   std::string rows;
-  for (const AuditPoint& p : run.audits) {
+  for (const LoggedAudit& p : run.audits) {
     if (!std::isnan(p.cosine)) rows += fmt::format("{:.0f} {:.6g}\n", p.step, p.cosine);
   }
   if (rows.empty()) {
@@ -103,7 +91,7 @@ Figure cosine_figure(const AuditedRun& run, std::size_t number) {
   return drawn(figure, plot, fmt::format("set yrange [-1:1]\n{}{}", x_label("step"), y_label("cosine")), 0);
 }
 
-Figure clip_figure(const AuditedRun& run, std::size_t number) {
+Figure clip_figure(const RunLog& run, std::size_t number) {
   Figure figure{
       .name = id_of("clip", number),
       .heading = "How often gradients were clipped",
@@ -128,7 +116,7 @@ Figure clip_figure(const AuditedRun& run, std::size_t number) {
 }
 
 // Every step that was looked at, for those who want the numbers.
-std::string points_table(const AuditedRun& run) {
+std::string points_table(const RunLog& run) {
   if (run.audits.empty()) return "";
   HeatTable table{.name = "Shares at each step that was looked at",
                   .corner = "Step",
@@ -147,25 +135,18 @@ std::string points_table(const AuditedRun& run) {
                      escape_markup(run.path), heat_table(table));
 }
 
-std::string figure_element(const Figure& figure) {
-  return fmt::format(
-      "<figure>\n<h3>{}</h3>\n{}\n<figcaption>{} {}</figcaption>\n</figure>\n", escape_markup(figure.heading),
-      figure.missing.empty() ? svg_element(figure)
-                             : fmt::format("<p class=\"missing\">{}</p>", escape_markup(figure.missing)),
-      escape_markup(figure.read), escape_markup(figure.look));
+std::string headline(const std::vector<RunLog>& runs) {
+  if (std::any_of(runs.begin(), runs.end(), [](const RunLog& run) { return !run.faults.empty(); }))
+    return "Something is wrong with what was logged of the gradients";
+  return fmt::format("Gradients were clipped in {} of {} steps", percent_text(clipped_share(runs[0])),
+                     runs[0].steps.size());
 }
 
 }  // namespace
 
-double clipped_share(const AuditedRun& run) {
-  const auto clipped = std::count_if(run.steps.begin(), run.steps.end(),
-                                     [](const AuditedStep& s) { return s.clip_scale < 1; });
-  return static_cast<double>(clipped) / static_cast<double>(run.steps.size());
-}
-
-std::vector<std::string> run_findings(const AuditedRun& run) {
+std::vector<std::string> run_findings(const RunLog& run) {
   double scale = 0, norm = 0;
-  for (const AuditedStep& s : run.steps) {
+  for (const LoggedStep& s : run.steps) {
     scale += s.clip_scale;
     norm += s.gradient_norm;
   }
@@ -178,15 +159,16 @@ std::vector<std::string> run_findings(const AuditedRun& run) {
     return lines;
   }
   const std::size_t n = run.audits.size(), third = (n + 2) / 3;
-  std::string shares = "share in the gradient of the whole model, first third to last:";
+  std::string shares =
+      "share in the gradient of all layers (exits' own weights left out), first third to last:";
   for (std::size_t j = 0; j < run.audits.back().roots.size(); ++j) {
     shares += fmt::format("{} {} {:.0f} to {:.0f} %", j == 0 ? "" : ",", run.audits.back().roots[j],
                           100 * mean_share(run, j, 0, third), 100 * mean_share(run, j, n - third, n));
   }
   lines.push_back(std::move(shares));
   const auto fighting =
-      std::count_if(run.audits.begin(), run.audits.end(), [](const AuditPoint& p) { return p.cosine < 0; });
-  if (const AuditPoint* worst = worst_point(run)) {
+      std::count_if(run.audits.begin(), run.audits.end(), [](const LoggedAudit& p) { return p.cosine < 0; });
+  if (const LoggedAudit* worst = worst_audit(run)) {
     lines.push_back(
         fmt::format("two exits pulled against each other in some layer at {} of {} steps; worst: {} at {}, "
                     "cosine {:.2f}, step {:.0f}",
@@ -195,13 +177,14 @@ std::vector<std::string> run_findings(const AuditedRun& run) {
   return lines;
 }
 
-std::string run_audit_page(const std::vector<AuditedRun>& runs) {
+std::string run_audit_page(const std::vector<RunLog>& runs) {
   std::string body;
-  for (const AuditedRun& run : runs) {
+  for (const RunLog& run : runs) {
     std::string lines;
     for (const std::string& line : run_findings(run)) lines += fmt::format("<p>{}</p>", escape_markup(line));
-    body += fmt::format("<div class=\"answer\"><h3>{}, {} equalisation</h3>{}</div>\n",
-                        escape_markup(run.path), run.equalised ? "with" : "without", lines);
+    body +=
+        fmt::format("<div class=\"answer\"><h3>{}, {} equalisation</h3>{}{}</div>\n", escape_markup(run.path),
+                    run.equalised ? "with" : "without", lines, faults_html(run.faults));
   }
   body = html_section("summary", "In short", body);
   std::vector<std::string> figures;
@@ -216,11 +199,10 @@ std::string run_audit_page(const std::vector<AuditedRun>& runs) {
   body += html_section("pictures", "Over time",
                        fmt::format("<div class=\"figures\">\n{}</div>\n", fmt::join(figures, "")));
   std::string numbers;
-  for (const AuditedRun& run : runs) numbers += points_table(run);
+  for (const RunLog& run : runs) numbers += points_table(run);
   if (!numbers.empty()) body += html_section("numbers", "Numbers", numbers);
   return html_page({.kicker = "COST-EFF audit of a training run",
-                    .headline = fmt::format("Gradients were clipped in {} of {} steps",
-                                            percent_text(clipped_share(runs[0])), runs[0].steps.size()),
+                    .headline = headline(runs),
                     .facts = runs[0].path,
                     .notes = "",
                     .body = body,

@@ -7,6 +7,8 @@
 namespace costeff {
 namespace {
 
+constexpr const char* kPackage = "gnuplot-nox";
+
 std::string preamble(const Figure& figure) {
   std::string out = fmt::format(
       "set encoding utf8\n"
@@ -43,9 +45,13 @@ std::string gnuplot_tic(std::string_view text) {
   return gnuplot_string(out);
 }
 
+void require_gnuplot() {
+  run_child({"gnuplot", "--version"}, kPackage, "");
+}
+
 std::string draw(const Figure& figure) {
   const ChildOutcome drawn =
-      run_child({"gnuplot", "--default-settings", "-"}, "gnuplot-nox",  // no user's settings
+      run_child({"gnuplot", "--default-settings", "-"}, kPackage,  // no user's settings
                 preamble(figure) + figure.script);
   if (drawn.code != 0 || drawn.out.find("</svg>") == std::string::npos) {
     fail("gnuplot could not draw the picture {} (exit status {}): {}", figure.name, drawn.code,

@@ -50,5 +50,7 @@ struct Figure {
 // The picture as gnuplot writes it. Throws Error if gnuplot is not installed, or says that the script is
 // wrong.
 std::string draw(const Figure& figure);
+// Before a long computation. Throws Error if gnuplot is not installed.
+void require_gnuplot();
 
 }  // namespace costeff

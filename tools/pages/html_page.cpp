@@ -59,6 +59,12 @@ std::string html_section(const std::string& id, const std::string& heading, cons
                      escape_markup(heading), content);
 }
 
+std::string reproduce_section(const std::string& command) {
+  return html_section("reproduce", "How to reproduce",
+                      fmt::format("<pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\n",
+                                  escape_markup(command)));
+}
+
 std::string heat_table(const HeatTable& table) {
   std::string out = fmt::format(
       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">\n<table "

@@ -23,6 +23,9 @@ std::string html_page(const HtmlPage& page);
 // A section with a heading that links can point at.
 std::string html_section(const std::string& id, const std::string& heading, const std::string& content);
 
+// The section that ends a page: the command that makes it again.
+std::string reproduce_section(const std::string& command);
+
 // A heat map that is a table: readable by eye, by keyboard and by screen readers.
 struct HeatTable {
   std::string name;  // what the table shows, for those who cannot see it

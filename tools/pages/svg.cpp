@@ -96,4 +96,15 @@ std::string svg_element(const Figure& figure) {
   });
 }
 
+std::string figure_element(const Figure& figure, std::string_view equation) {
+  const std::string heading = fmt::format("<figure>\n<h3>{}</h3>\n", escape_markup(figure.heading));
+  if (!figure.missing.empty()) {
+    return fmt::format("{}<p class=\"missing\">{}</p>\n</figure>\n", heading, escape_markup(figure.missing));
+  }
+  const std::string below =
+      equation.empty() ? "" : fmt::format("<span class=\"equation\">{}</span>", equation);
+  return fmt::format("{}{}\n<figcaption>{} {}{}</figcaption>\n</figure>\n", heading, svg_element(figure),
+                     escape_markup(figure.read), escape_markup(figure.look), below);
+}
+
 }  // namespace costeff

@@ -1,0 +1,42 @@
+#include "costeff/audit/run_state.h"
+
+#include "costeff/run_folder.h"
+#include "nn/safetensors.h"
+#include "tensor/error.h"
+
+namespace costeff::audit {
+
+RunState newest_state(const std::string& run) {
+  const Json config = run_config(run);
+  const auto all = checkpoints(run);
+  if (all.empty()) fail("{}: the run has no checkpoint", run);
+  RunState found{.checkpoint = all.back().second};
+  try {
+    const Json state = Json::parse(read_text(found.checkpoint + "/state.json"));
+    const Json& phases = config.at("effective").at("phases");
+    const auto phase = state.at("phase").get<std::size_t>();
+    found.steps = state.at("step").get<std::int64_t>();
+    for (std::size_t p = 0; p < phase; ++p) found.steps -= phases.at(p).at("steps").get<std::int64_t>();
+    found.learning_rate = phases.at(phase).at("lr").get<double>();
+    const Json& settings = config.at("settings");
+    found.equalised = !settings.value("no_equalise", false);
+    found.adam.variant = adam_variant(settings.at("adam_variant").get<std::string>());
+    found.adam.weight_decay = settings.at("weight_decay").get<double>();
+    found.max_norm = settings.at("max_norm").get<double>();
+  } catch (const Json::exception& e) {
+    fail("{}: config.json and {}/state.json are not those of a run: {}", run, found.checkpoint, e.what());
+  }
+  return found;
+}
+
+void read_weights(const std::string& checkpoint, const Bert& model) {
+  const SafetensorsFile file(checkpoint + "/training.safetensors");
+  const Tensor weights = model.parameters().values();
+  if (weights.dtype() == DType::f64) {
+    file.read_f64("weights", weights.data<double>(), weights.numel());
+  } else {
+    file.read_f32("weights", weights.data<float>(), weights.numel());
+  }
+}
+
+}  // namespace costeff::audit
