@@ -11,7 +11,7 @@ using namespace testing;
 
 // To 8 significant bits, ties to even: what a bf16 holds.
 Tensor eight_bits(const Tensor& x) {
-  const Tensor y = x.to(DType::f64).clone();
+  Tensor y = x.to(DType::f64).clone();
   for (double& v : y.span<double>()) {
     int exponent = 0;
     const double mantissa = std::frexp(v, &exponent);

@@ -22,7 +22,7 @@ inline Tokenizer any_tokenizer() {
 
 inline std::unique_ptr<Bert> made(std::uint64_t seed, std::optional<ExitConfig> exits) {
   BertConfig config = small_config();
-  config.exits = std::move(exits);
+  config.exits = exits;
   auto model = std::make_unique<Bert>(std::move(config), DType::f64);
   model->initialise(seed);
   return model;

@@ -28,7 +28,8 @@ GradientAudit made() {
     sums.crossed.assign(5, 1.0);
     for (int i = 0; i < 5; ++i) {
       for (int j = 0; j < 5; ++j)
-        sums.gram[static_cast<std::size_t>(i * 5 + j)] = g[i][0] * g[j][0] + g[i][1] * g[j][1];
+        sums.gram[static_cast<std::size_t>(i) * 5 + static_cast<std::size_t>(j)] =
+            g[i][0] * g[j][0] + g[i][1] * g[j][1];
     }
     for (const Variant v : kVariants) {
       GroupSums::Sums& s = sums.of[v];

@@ -58,7 +58,7 @@ class CudaKernel : public ::testing::Test {
 using Devices = ::testing::Types<Emulated<float>, Emulated<double>, Gpu<float>, Gpu<double>>;
 struct Names {
   template <class D>
-  static std::string GetName(int /*index*/) {
+  static std::string GetName(int /*index*/) {  // NOLINT(readability-identifier-naming): gtest calls it so
     return std::string(D::kGpu ? "Gpu" : "Emulated") + (sizeof(typename D::Value) == 4 ? "F32" : "F64");
   }
 };

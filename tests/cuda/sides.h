@@ -172,8 +172,9 @@ void compare(const Kernels<T>& kernels, DeviceMemory& memory, const std::string&
   body(device);
   before(true);
   body(again);
-  const auto expected = cpu.outputs(what + " on the CPU"), actual = device.outputs(what),
-             repeated = again.outputs(what);
+  const auto expected = cpu.outputs(what + " on the CPU");
+  const auto actual = device.outputs(what);
+  const auto repeated = again.outputs(what);
   ASSERT_FALSE(actual.empty());
   for (std::size_t o = 0; o < actual.size(); ++o) {
     const Doubles &a = actual[o].values, &e = expected[o].values, &r = repeated[o].values;
