@@ -18,6 +18,11 @@ double cosine_in(const std::vector<double>& gram, std::size_t stride, std::size_
   return squares > 0 ? gram[a * stride + b] / std::sqrt(squares) : kNan;
 }
 
+bool belong(const std::string& a, const std::string& b, PairsOf which) {
+  const bool features = a == "features" || b == "features";
+  return which == PairsOf::exits ? !features && a == b : features && a != b;
+}
+
 void add(std::vector<double>& to, const std::vector<double>& from) {
   if (to.empty()) to.assign(from.size(), 0.0);
   for (std::size_t i = 0; i < from.size(); ++i) to[i] += from[i];
@@ -41,6 +46,9 @@ GroupSums layer_sums(const GradientAudit& audit, std::int64_t layer) {
     all.decayed += group.decayed;
     add(all.crossed, group.crossed);
     add(all.gram, group.gram);
+    all.updates_crossed += group.updates_crossed;
+    all.batch_grams.resize(group.batch_grams.size());
+    for (std::size_t b = 0; b < group.batch_grams.size(); ++b) add(all.batch_grams[b], group.batch_grams[b]);
     for (const Variant v : kVariants) {
       GroupSums::Sums& to = all.of[v];
       const GroupSums::Sums& from = group.of[v];
@@ -52,6 +60,7 @@ GroupSums layer_sums(const GradientAudit& audit, std::int64_t layer) {
       to.clipped += from.clipped;
       to.history_with += from.history_with;
       to.update += from.update;
+      to.undamped += from.undamped;
       to.near_epsilon += from.near_epsilon;
       to.elements += from.elements;
     }
@@ -83,32 +92,49 @@ double cosine(const GroupSums& sums, std::size_t roots, std::size_t a, std::size
   return cosine_in(sums.gram, roots, a, b);
 }
 
-std::optional<Conflict> worst_conflict(std::span<const std::string> kinds, const std::vector<double>& gram,
-                                       std::size_t stride) {
-  std::optional<Conflict> worst;
+std::vector<Pair> pairs(const GradientAudit& audit, const GroupSums& sums, PairsOf which) {
+  const std::size_t roots = audit.roots.size();
+  std::vector<Pair> found;
+  for (std::size_t a = 0; a < roots; ++a) {
+    for (std::size_t b = a + 1; b < roots; ++b) {
+      if (!belong(audit.roots[a].kind, audit.roots[b].kind, which)) continue;
+      Pair pair{a, b, cosine_in(sums.gram, roots, a, b), 1, -1};
+      if (std::isnan(pair.cosine)) continue;
+      for (const std::vector<double>& gram : sums.batch_grams) {
+        const double c = cosine_in(gram, roots, a, b);
+        if (std::isnan(c)) continue;
+        pair.low = std::min(pair.low, c);
+        pair.high = std::max(pair.high, c);
+      }
+      found.push_back(pair);
+    }
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Pair& a, const Pair& b) { return a.cosine < b.cosine; });
+  return found;
+}
+
+std::optional<Pair> worst_pair(std::span<const std::string> kinds, const std::vector<double>& gram,
+                               std::size_t stride) {
+  std::optional<Pair> worst;
   for (std::size_t a = 0; a < kinds.size(); ++a) {
     for (std::size_t b = a + 1; b < kinds.size(); ++b) {
-      if (kinds[a] == "features" || kinds[a] != kinds[b]) continue;
+      if (!belong(kinds[a], kinds[b], PairsOf::exits)) continue;
       const double c = cosine_in(gram, stride, a, b);
       if (std::isnan(c) || (worst && worst->cosine <= c)) continue;
-      worst = Conflict{a, b, c};
+      worst = Pair{a, b, c, c, c};
     }
   }
   return worst;
-}
-
-std::optional<Conflict> worst_conflict(const GradientAudit& audit, const GroupSums& sums) {
-  std::vector<std::string> kinds;
-  kinds.reserve(audit.roots.size());
-  for (const AuditedRoot& root : audit.roots) kinds.push_back(root.kind);
-  return worst_conflict(kinds, sums.gram, kinds.size());
 }
 
 Survival survival(const GroupSums& sums) {
   const auto of = [&](double GroupSums::Sums::*square) {
     return std::sqrt(ratio(sums.of[equalised].*square, sums.of[plain].*square));
   };
-  return {of(&GroupSums::Sums::joint), of(&GroupSums::Sums::clipped), of(&GroupSums::Sums::update)};
+  return {of(&GroupSums::Sums::joint), of(&GroupSums::Sums::clipped), of(&GroupSums::Sums::undamped),
+          of(&GroupSums::Sums::update),
+          ratio(sums.updates_crossed, std::sqrt(sums.of[equalised].update * sums.of[plain].update))};
 }
 
 double relative_update(const GradientAudit& audit, const GroupSums& sums, Variant v) {
@@ -117,7 +143,7 @@ double relative_update(const GradientAudit& audit, const GroupSums& sums, Varian
 }
 
 double relative_decay(const GradientAudit& audit, const GroupSums& sums) {
-  return audit.learning_rate * audit.weight_decay * std::sqrt(ratio(sums.decayed, sums.weights));
+  return audit.learning_rate * audit.adam.weight_decay * std::sqrt(ratio(sums.decayed, sums.weights));
 }
 
 }  // namespace costeff::audit

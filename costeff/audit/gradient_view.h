@@ -24,23 +24,33 @@ bool shares_differ(const GroupSums& sums);
 // nan where one is zero.
 double cosine(const GroupSums& sums, std::size_t roots, std::size_t a, std::size_t b);
 
-struct Conflict {
+struct Pair {
   std::size_t a = 0, b = 0;  // roots
-  double cosine = 0;
+  double cosine = 0;         // of the gradients of all batches end to end
+  double low = 0, high = 0;  // of a batch alone
+  // They pull against each other in every batch.
+  bool fights() const { return high < 0; }
 };
-// The pair of prediction losses of one kind, so of different exits, with the smallest cosine; nothing if
-// fewer than two reach.
-std::optional<Conflict> worst_conflict(const GradientAudit& audit, const GroupSums& sums);
-// The same of the roots' inner products <g_a, g_b> = gram[a * stride + b], in any variant.
-std::optional<Conflict> worst_conflict(std::span<const std::string> kinds, const std::vector<double>& gram,
-                                       std::size_t stride);
+enum class PairsOf : std::uint8_t {
+  exits,              // prediction losses of one kind, so of different exits
+  exit_and_features,  // a prediction loss and a feature loss
+};
+// Those that reach, the least agreed first.
+std::vector<Pair> pairs(const GradientAudit& audit, const GroupSums& sums, PairsOf which);
+// The least agreed pair of exits, of the roots' inner products <g_a, g_b> = gram[a * stride + b] in any
+// variant; nothing if fewer than two reach.
+std::optional<Pair> worst_pair(std::span<const std::string> kinds, const std::vector<double>& gram,
+                               std::size_t stride);
 
-// With equalisation over without: of the joint gradient, after clipping by the global norm, of Adam's
-// direction.
+// With equalisation over without: of the joint gradient's norm, after clipping by the global norm, of the
+// norm of Adam's update u, before the learning rate. With epsilon = 0 the last is what clipping alone leaves,
+// and where losses are not scaled alike, their mixture.
 struct Survival {
   double raw = 0;
   double clipped = 0;
-  double direction = 0;
+  double undamped = 0;  // of Adam's update with epsilon = 0
+  double update = 0;
+  double turn = 0;  // cosine of Adam's updates with and without
 };
 Survival survival(const GroupSums& sums);
 

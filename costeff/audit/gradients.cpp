@@ -51,8 +51,9 @@ class GradientAuditor {
   Norms norms(Tape& tape, const Variable& loss) const;
   void adopt(std::span<const LossRoot> found);
   void fold(const LaneGradients& g, const LaneOrder& order, const Norms& clip);
-  void fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
-                   GroupSums::Sums& sums) const;
+  void fold_updates(const LaneGradients& g, const LaneOrder& order, const Norms& clip, GroupSums& sums) const;
+  Tensor fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
+                     GroupSums::Sums& sums) const;
   GroupSums& group(const Parameter& p);
   Norms clip_of(const Norms& norm) const;
 
@@ -72,7 +73,8 @@ GradientAuditor::GradientAuditor(const Bert& model, const AuditedLoss& loss, con
   audit_.layers = model.config().layers();
   audit_.dtype = model.parameters().dtype();
   audit_.learning_rate = settings.learning_rate;
-  audit_.weight_decay = settings.adam.weight_decay;
+  audit_.max_norm = settings.max_norm;
+  audit_.adam = settings.adam;
   audit_.has_moments = {true, true};
   if (settings.checkpoint.empty()) return;
   moments_[settings.checkpoint_of].read(settings.checkpoint, settings.checkpoint_steps);
@@ -193,24 +195,39 @@ void GradientAuditor::fold(const LaneGradients& g, const LaneOrder& order, const
       add_scaled(-1, own, gap);
     }
     s.gap += dot(gap, gap);
-    if (audit_.has_moments[v]) fold_update(g, order, v, clip[v], s);
   }
+  fold_updates(g, order, clip, sums);
   std::vector<std::size_t> here;  // plain lanes come first, so a lane is its root's number
   for (std::size_t j = 0; j < roots; ++j) {
     if (g.reached[order.of(plain, j)] == 0) continue;
     here.push_back(order.of(plain, j));
     if (sums.group.kind != Kind::exit) audit_.roots[j].reaches = true;
   }
-  add_products(g.values, here, roots, sums.gram);
+  sums.batch_grams.resize(static_cast<std::size_t>(audit_.batches), std::vector<double>(roots * roots, 0.0));
+  add_products(g.values, here, roots, sums.batch_grams.back());
 }
 
-void GradientAuditor::fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
-                                  GroupSums::Sums& sums) const {
-  if (g.reached[order.joint(v)] == 0) return;
+void GradientAuditor::fold_updates(const LaneGradients& g, const LaneOrder& order, const Norms& clip,
+                                   GroupSums& sums) const {
+  std::array<Tensor, 2> updates;
+  for (const Variant v : kVariants) {
+    if (audit_.has_moments[v] && g.reached[order.joint(v)] != 0)
+      updates[v] = fold_update(g, order, v, clip[v], sums.of[v]);
+  }
+  if (updates[plain].defined() && updates[equalised].defined())
+    sums.updates_crossed += dot(updates[plain], updates[equalised]);
+}
+
+// Returns Adam's update.
+Tensor GradientAuditor::fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
+                                    GroupSums::Sums& sums) const {
   const Moments::Next next = moments_[v].next(g, order.joint(v), clip);
   const std::int64_t n = g.values.shape()[1];
   const double* history = next.history.host<const double>();
   const double* gain = next.gain.host<const double>();
+  const double* damping = next.damping.host<const double>();
+  Tensor update = Tensor::empty({n}, DType::f64);
+  double* to = update.host<double>();
   dispatch(g.values.dtype(), [&](auto element) {
     using T = decltype(element);
     const T* values = g.values.host<T>();
@@ -220,7 +237,9 @@ void GradientAuditor::fold_update(const LaneGradients& g, const LaneOrder& order
     T* w = weighted.host<T>();
     for (std::int64_t i = 0; i < n; ++i) {
       const double u = history[i] + gain[i] * static_cast<double>(joint[i]);
+      to[i] = u;
       sums.update += u * u;
+      sums.undamped += u * u / (damping[i] * damping[i]);
       sums.history_with += history[i] * u;
       w[i] = static_cast<T>(gain[i] * u);
     }
@@ -234,6 +253,7 @@ void GradientAuditor::fold_update(const LaneGradients& g, const LaneOrder& order
   });
   sums.near_epsilon += static_cast<double>(next.near_epsilon);
   sums.elements += static_cast<double>(n);
+  return update;
 }
 
 GradientAudit GradientAuditor::result() && {
@@ -248,6 +268,11 @@ GradientAudit GradientAuditor::result() && {
     sums.parameters /= audit_.batches;
     sums.weights /= batches;
     sums.decayed /= batches;
+    sums.batch_grams.resize(static_cast<std::size_t>(audit_.batches),
+                            std::vector<double>(sums.gram.size(), 0.0));
+    for (const std::vector<double>& gram : sums.batch_grams) {
+      for (std::size_t i = 0; i < gram.size(); ++i) sums.gram[i] += gram[i];
+    }
     audit_.groups.push_back(std::move(sums));
   }
   return std::move(audit_);

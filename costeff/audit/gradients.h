@@ -59,15 +59,18 @@ struct GroupSums {
     double joint = 0;                 // |g|^2
     double gap = 0;                   // |g - sum_j g_j|^2
     double clipped = 0;               // |clip g|^2
-    std::vector<double> update_with;  // <u_j, u>: u_j what g_j adds to Adam's direction u
+    std::vector<double> update_with;  // <u_j, u>: u_j what g_j adds to Adam's update u
     double history_with = 0;          // <u_h, u>: u_h what Adam's memory adds to it
     double update = 0;                // |u|^2
+    double undamped = 0;              // |u|^2 with epsilon = 0
     double near_epsilon = 0;          // elements whose sqrt(v) is below 100 epsilon
     double elements = 0;
   };
-  std::array<Sums, 2> of;       // by Variant
-  std::vector<double> crossed;  // <g_j equalised, g_j plain>
-  std::vector<double> gram;     // [roots, roots] <g_i, g_j>, plain
+  std::array<Sums, 2> of;                        // by Variant
+  std::vector<double> crossed;                   // <g_j equalised, g_j plain>
+  double updates_crossed = 0;                    // <u equalised, u plain>
+  std::vector<double> gram;                      // [roots, roots] <g_i, g_j>, plain
+  std::vector<std::vector<double>> batch_grams;  // of each batch: they add up to gram
 };
 
 struct GradientAudit {
@@ -81,7 +84,8 @@ struct GradientAudit {
   std::array<std::int64_t, 2> steps = {};  // that Adam's moments have seen
   std::array<bool, 2> has_moments = {};    // false: nothing is said of Adam
   double learning_rate = 0;
-  double weight_decay = 0;
+  double max_norm = 0;  // of clipping; 0: none
+  AdamWOptions adam = {};
 };
 
 // `warm`: batches from which Adam's moments are made, with the weights as they are, before the first batch.

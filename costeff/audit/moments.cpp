@@ -80,7 +80,7 @@ Moments::Next Moments::next(const LaneGradients& gradients, std::size_t lane, do
   // In transformers' AdamW epsilon is added before v is corrected for its bias.
   const double epsilon =
       options_.variant == AdamVariant::transformers ? options_.epsilon / std::sqrt(bias2) : options_.epsilon;
-  Next next{Tensor::empty({n}, DType::f64), Tensor::empty({n}, DType::f64)};
+  Next next{Tensor::empty({n}, DType::f64), Tensor::empty({n}, DType::f64), Tensor::empty({n}, DType::f64)};
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
     const auto at = static_cast<std::int64_t>(lane);
@@ -89,6 +89,7 @@ Moments::Next Moments::next(const LaneGradients& gradients, std::size_t lane, do
     const T* v = steps_ > 0 ? v_.host<T>() : nullptr;
     double* history = next.history.host<double>();
     double* gain = next.gain.host<double>();
+    double* damping = next.damping.host<double>();
     for_each_element(gradients, [&](std::int64_t i, std::int64_t flat) {
       const double step = clip * static_cast<double>(g[i]);
       const double before = v == nullptr ? 0 : static_cast<double>(v[flat]);
@@ -97,6 +98,7 @@ Moments::Next Moments::next(const LaneGradients& gradients, std::size_t lane, do
       const double divisor = bias1 * (root + epsilon);
       history[i] = m == nullptr ? 0 : options_.beta1 * static_cast<double>(m[flat]) / divisor;
       gain[i] = (1 - options_.beta1) * clip / divisor;
+      damping[i] = root > 0 ? root / (root + epsilon) : 1;
       if (root < kFelt * epsilon) ++next.near_epsilon;
     });
   });

@@ -27,11 +27,12 @@ class Moments {
   // beta2^t)),
   //   history = beta1 m / (1 - beta1^t) / (d + epsilon)
   //   gain    = (1 - beta1) clip / (1 - beta1^t) / (d + epsilon)
-  // so that the direction is u = history + gain g, linear in g but for d. (epsilon / sqrt(1 - beta2^t)
+  // so that the update is u = history + gain g, linear in g but for d. (epsilon / sqrt(1 - beta2^t)
   // instead of epsilon in the variant of transformers.)
   struct Next {
-    Tensor history;                 // [elements], f64
-    Tensor gain;                    // [elements], f64
+    Tensor history;  // [elements], f64
+    Tensor gain;     // [elements], f64
+    Tensor damping;  // [elements], f64: d / (d + epsilon), what epsilon leaves of u; 1 where d is 0
     std::int64_t near_epsilon = 0;  // elements with d below 100 epsilon, where epsilon is felt
   };
   Next next(const LaneGradients& gradients, std::size_t lane, double clip) const;

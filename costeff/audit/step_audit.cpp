@@ -15,7 +15,7 @@ Json conflict_of(const std::vector<LossRoot>& roots, const std::vector<double>& 
   std::vector<std::string> kinds;
   kinds.reserve(roots.size());
   for (const LossRoot& root : roots) kinds.push_back(root.kind);
-  const auto worst = worst_conflict(kinds, products, roots.size() + 1);
+  const auto worst = worst_pair(kinds, products, roots.size() + 1);
   if (!worst) return {};
   return {{"between", {roots[worst->a].name(), roots[worst->b].name()}}, {"cosine", worst->cosine}};
 }

@@ -1,7 +1,9 @@
 // The audit of gradients against passes of their own and against faults that are planted in the loss.
 #include <map>
+#include <numeric>
 #include <set>
 
+#include "costeff/audit/gradient_view.h"
 #include "costeff/audit/gradients.h"
 #include "costeff/audit/identities.h"
 #include "costeff/classifier.h"
@@ -227,6 +229,7 @@ TEST_P(GradientAudits, UpdateIsTheOptimisers) {
     settings.adam.weight_decay = 0;
     const std::span<const Batch> one(batches_.data(), 1);
     const GradientAudit audit = audit_gradients(*model, one, warm_, loss_of(true), settings);
+    std::array<std::map<Group, std::vector<double>>, 2> updates;
     for (const Variant v : kVariants) {
       SCOPED_TRACE(fmt::format("{} {}", name_of(adam_variant), v == plain ? "plain" : "equalised"));
       EXPECT_EQ(audit.steps[v], 1);
@@ -255,6 +258,7 @@ TEST_P(GradientAudits, UpdateIsTheOptimisers) {
           if (p->by_rows && !read.contains(static_cast<std::int32_t>(e / cols))) continue;
           const double d = p->value.at(e) - before.at(offset + e);
           moved[group_of(p->name, 3)] += d * d;
+          updates[v][group_of(p->name, 3)].push_back(d);
         }
       }
       store.values().copy_from(before);
@@ -267,6 +271,62 @@ TEST_P(GradientAudits, UpdateIsTheOptimisers) {
         for (const double share : s.update_with) whole += share;
         EXPECT_NEAR(whole / s.update, 1, GetParam() == DType::f64 ? 1e-12 : 1e-5) << sums.group.name();
       }
+    }
+    for (const GroupSums& sums : audit.groups) {
+      const std::vector<double>&a = updates[plain][sums.group], &b = updates[equalised][sums.group];
+      const double product = std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+      EXPECT_NEAR(sums.updates_crossed, product,
+                  4e-4 * std::sqrt(sums.of[plain].update * sums.of[equalised].update))
+          << sums.group.name();
+    }
+  }
+}
+
+// Adam takes a constant factor out: what is left of Eq. 3 comes through epsilon and clipping, and through
+// nothing else. Without epsilon the update is that of an optimiser whose epsilon is next to nothing.
+TEST_P(GradientAudits, WithoutClippingAndEpsilonNothingIsLeft) {
+  const auto model = made({}, 3, 3);
+  const AuditedLoss loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
+    return hard_loss(multi_exit(*model, forward, tokens, true), batch);
+  };
+  const auto audit_with = [&](double max_norm, double epsilon) {
+    const GradientSettings settings{.max_norm = max_norm, .adam = {.epsilon = epsilon}};
+    return audit_gradients(*model, batches_, warm_, loss, settings);
+  };
+  const double tolerance = GetParam() == DType::f64 ? 1e-9 : 1e-3;
+  const GradientAudit unclipped = audit_with(0, 1e-2), damped = audit_with(0.05, 1e-2),
+                      sharp = audit_with(0.05, 1e-30), bare = audit_with(0, 1e-30);
+  for (std::size_t i = 0; i < bare.groups.size(); ++i) {
+    const Group& group = bare.groups[i].group;
+    // A key's bias has gradient 0 but for rounding, which an optimiser without epsilon blows up.
+    if (group.kind == Kind::attention) continue;
+    SCOPED_TRACE(group.name());
+    const Survival left = survival(unclipped.groups[i]);
+    EXPECT_NEAR(left.undamped, 1, tolerance);
+    const bool rescaled = group.kind != Kind::exit && group.layer < 3;
+    EXPECT_LT(left.update, rescaled ? 0.95 : 1 + tolerance);
+    for (const Variant v : kVariants) {
+      const GroupSums::Sums &a = damped.groups[i].of[v], &b = sharp.groups[i].of[v];
+      EXPECT_NEAR(a.undamped / b.update, 1, tolerance);
+      EXPECT_LT(a.update, 0.9 * a.undamped);
+    }
+    EXPECT_NEAR(survival(bare.groups[i]).update, 1, tolerance);
+    EXPECT_NEAR(survival(bare.groups[i]).turn, 1, tolerance);
+  }
+}
+
+TEST_P(GradientAudits, InnerProductsOfEachBatchAreThoseOfItAlone) {
+  const auto model = made({}, 3, 3);
+  const AuditedLoss loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
+    return hard_loss(multi_exit(*model, forward, tokens, true), batch);
+  };
+  ASSERT_GT(batches_.size(), 1);
+  const GradientAudit all = audit_gradients(*model, batches_, {}, loss, {});
+  for (std::size_t b = 0; b < batches_.size(); ++b) {
+    const GradientAudit one = audit_gradients(*model, std::span(batches_).subspan(b, 1), {}, loss, {});
+    for (std::size_t i = 0; i < all.groups.size(); ++i) {
+      ASSERT_EQ(all.groups[i].batch_grams.size(), batches_.size());
+      EXPECT_EQ(all.groups[i].batch_grams[b], one.groups[i].gram) << all.groups[i].group.name();
     }
   }
 }

@@ -15,7 +15,7 @@ using namespace costeff::testing;
 // Two terms "soft" at exits 1 and 2, two "hard" there, and features, in one layer. Of plain gradients (3,4),
 // (4,-3), (1,0), (-1,2), (0,5): their inner products.
 GradientAudit made() {
-  GradientAudit audit{.layers = 2, .batches = 4, .learning_rate = 0.1, .weight_decay = 0.5};
+  GradientAudit audit{.layers = 2, .batches = 4, .learning_rate = 0.1, .adam = {.weight_decay = 0.5}};
   for (const char* kind : {"soft", "hard"}) {
     for (const std::int64_t exit : {1, 2})
       audit.roots.push_back({fmt::format("exit {} {}", exit, kind), kind, exit});
@@ -25,11 +25,21 @@ GradientAudit made() {
   for (const Kind kind : {Kind::attention, Kind::ffn, Kind::exit}) {
     GroupSums sums{.group = {1, kind}, .parameters = 2, .weights = 8, .decayed = 2};
     sums.gram.resize(25);
+    sums.updates_crossed = 3;
     sums.crossed.assign(5, 1.0);
     for (int i = 0; i < 5; ++i) {
       for (int j = 0; j < 5; ++j)
         sums.gram[static_cast<std::size_t>(i) * 5 + static_cast<std::size_t>(j)] =
             g[i][0] * g[j][0] + g[i][1] * g[j][1];
+    }
+    // Exit 1 soft and exit 2 soft agree in one batch as much as they fight in the other; exits hard fight in
+    // both.
+    std::vector<double> uneven(25, 0.0);
+    uneven[1] = uneven[5] = 10;
+    sums.batch_grams = {sums.gram, sums.gram};
+    for (std::size_t i = 0; i < 25; ++i) {
+      sums.batch_grams[0][i] = sums.gram[i] / 2 + uneven[i];
+      sums.batch_grams[1][i] = sums.gram[i] / 2 - uneven[i];
     }
     for (const Variant v : kVariants) {
       GroupSums::Sums& s = sums.of[v];
@@ -41,6 +51,7 @@ GradientAudit made() {
       s.update_with = {1, 2, 0, 0, 1};
       s.history_with = 4;
       s.update = v == equalised ? 8 : 2;
+      s.undamped = v == equalised ? 9 : 4;
       s.near_epsilon = 1;
       s.elements = 2;
     }
@@ -72,7 +83,9 @@ TEST(AuditView, Survival) {
   const Survival left = survival(layer_sums(made(), 1));
   EXPECT_DOUBLE_EQ(left.raw, 0.5);
   EXPECT_DOUBLE_EQ(left.clipped, 1.5);
-  EXPECT_DOUBLE_EQ(left.direction, 2);
+  EXPECT_DOUBLE_EQ(left.undamped, 1.5);
+  EXPECT_DOUBLE_EQ(left.update, 2);
+  EXPECT_DOUBLE_EQ(left.turn, 0.75);
 }
 
 // lr |u| / |w|, where |u|^2 is summed over 4 batches and |w|^2 is their mean; lr lambda |w of decaying| /
@@ -85,23 +98,44 @@ TEST(AuditView, StepAndDecayBesideTheWeights) {
   EXPECT_DOUBLE_EQ(relative_decay(audit, s), 0.1 * 0.5 * 0.5);
 }
 
-// Not the features with exit 2 soft (-0.6), nor a soft loss with a hard one (-0.89). The lowest, not the
-// first.
-TEST(AuditView, TheWorstConflictIsOfTwoExitsOfOneKind) {
+// Of exits: soft with soft, hard with hard, the least agreed first.
+TEST(AuditView, PairsOfExitsAreOfOneKind) {
   const GradientAudit audit = made();
-  const auto worst = worst_conflict(audit, layer_sums(audit, 1));
-  ASSERT_TRUE(worst);
-  EXPECT_EQ(worst->a, 2U);
-  EXPECT_EQ(worst->b, 3U);
-  EXPECT_DOUBLE_EQ(worst->cosine, -1 / std::sqrt(5.0));
-  EXPECT_FALSE(worst_conflict(audit, layer_sums(audit, 2)));
+  const std::vector<Pair> exits = pairs(audit, layer_sums(audit, 1), PairsOf::exits);
+  ASSERT_EQ(exits.size(), 2);
+  EXPECT_EQ(exits[0].a, 2U);
+  EXPECT_EQ(exits[0].b, 3U);
+  EXPECT_DOUBLE_EQ(exits[0].cosine, -1 / std::sqrt(5.0));
+  EXPECT_DOUBLE_EQ(exits[0].low, -1 / std::sqrt(5.0));
+  EXPECT_TRUE(exits[0].fights());
+  EXPECT_DOUBLE_EQ(exits[1].cosine, 0);
+  EXPECT_DOUBLE_EQ(exits[1].low, -10 / 12.5);
+  EXPECT_DOUBLE_EQ(exits[1].high, 10 / 12.5);
+  EXPECT_FALSE(exits[1].fights());
+  EXPECT_TRUE(pairs(audit, layer_sums(audit, 2), PairsOf::exits).empty());
+}
+
+// (4,-3) and (0,5).
+TEST(AuditView, PairsOfAnExitAndFeatures) {
+  const GradientAudit audit = made();
+  const std::vector<Pair> mixed = pairs(audit, layer_sums(audit, 1), PairsOf::exit_and_features);
+  ASSERT_EQ(mixed.size(), 4);
+  EXPECT_EQ(mixed[0].a, 1U);
+  EXPECT_EQ(mixed[0].b, 4U);
+  EXPECT_DOUBLE_EQ(mixed[0].cosine, -0.6);
+  EXPECT_DOUBLE_EQ(mixed[3].cosine, 2 / std::sqrt(5.0));
+}
+
+// The lowest, not the first.
+TEST(AuditView, TheWorstPairOfInnerProducts) {
   const std::vector<std::string> three = {"hard", "hard", "hard"};
-  const auto middle = worst_conflict(three, {1, 0.5, 0.9, 0, 0.5, 1, -0.2, 0, 0.9, -0.2, 1, 0}, 4);
+  const auto middle = worst_pair(three, {1, 0.5, 0.9, 0, 0.5, 1, -0.2, 0, 0.9, -0.2, 1, 0}, 4);
   ASSERT_TRUE(middle);
   EXPECT_EQ(middle->a, 1U);
   EXPECT_EQ(middle->b, 2U);
-  const auto first = worst_conflict(three, {1, -0.5, 0.9, 0, -0.5, 1, 0.2, 0, 0.9, 0.2, 1, 0}, 4);
+  const auto first = worst_pair(three, {1, -0.5, 0.9, 0, -0.5, 1, 0.2, 0, 0.9, 0.2, 1, 0}, 4);
   EXPECT_DOUBLE_EQ(first->cosine, -0.5);
+  EXPECT_FALSE(worst_pair(std::vector<std::string>{"hard", "soft"}, {1, 0, 0, 1}, 2));
 }
 
 TEST(AuditView, SharesDifferWhereRootsAreNotScaledAlike) {

@@ -72,6 +72,23 @@ TEST_F(AuditGradientsTest, TextJsonAndPageSayTheSame) {
   const std::string html = read(page);
   for (const Json& answer : json["answers"])
     EXPECT_THAT(outcome.out, AllOf(HasSubstr(answer["question"]), HasSubstr(answer["answer"])));
+  // The least agreed pair by hand, and the second answer's figures.
+  double lowest = 2;
+  for (const Json& of : json["layers"]) {
+    if (of.contains("conflict")) lowest = std::min(lowest, of["conflict"]["cosine"].get<double>());
+    const Json& ratio = of["equalised_over_plain"];
+    EXPECT_NEAR(
+        ratio["adam"].get<double>(),
+        of["equalised"]["adam"]["direction"].get<double>() / of["plain"]["adam"]["direction"].get<double>(),
+        1e-12);
+    EXPECT_LE(std::abs(of["cosine_of_updates"].get<double>()), 1 + 1e-12);
+  }
+  EXPECT_THAT(json["answers"][2]["answer"].get<std::string>(),
+              HasSubstr(fmt::format("cosine {:.2f}", lowest)));
+  EXPECT_THAT(json["answers"][1]["answer"].get<std::string>(),
+              AllOf(ContainsRegex("^(Hardly|A little|Yes)\\."), HasSubstr("features 0")));
+  EXPECT_THAT(html, HasSubstr("<h1>Equalisation does what Eq. 3 says; it "));
+  EXPECT_THAT(html, HasSubstr("m and v from 2 other batches, with the weights held fixed"));
   // Text and page round what the JSON holds. Layer 2: without exit 1 and features below it.
   const Json& layer = json["layers"][2]["equalised"]["shares"];
   EXPECT_THAT(outcome.out,
@@ -113,6 +130,8 @@ TEST_F(AuditGradientsTest, StateOfARun) {
   const Json json = state_of({});
   EXPECT_TRUE(json["layers"][0]["equalised"].contains("adam"));
   EXPECT_FALSE(json["layers"][0]["plain"].contains("adam"));  // the run kept no such state
+  EXPECT_THAT(json["answers"][1]["answer"].get<std::string>(), HasSubstr("Of Adam nothing is known both"));
+  EXPECT_THAT(json["memory"].get<std::string>(), HasSubstr("12 steps of the run"));
   EXPECT_EQ(json["learning_rate"], 3e-4);
   EXPECT_EQ(json["weight_decay"], 0.25);
   EXPECT_EQ(json["steps_before"]["equalised"], 12);

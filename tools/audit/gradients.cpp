@@ -159,10 +159,13 @@ int run_audit_gradients(const Invocation& invocation) {
   const audit::AuditedLoss loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
     return subject.loss(forward, batch, tokens, true);
   };
-  GradientFindings f{.model = subject.student.folder,
-                     .task = subject.task.name.empty() ? "a task of its own" : subject.task.name,
-                     .loss = loss_text(subject),
-                     .command = command_of("costeff audit gradients", invocation)};
+  GradientFindings f{
+      .model = subject.student.folder,
+      .task = subject.task.name.empty() ? "a task of its own" : subject.task.name,
+      .loss = loss_text(subject),
+      .memory = r.state.empty() ? fmt::format("{} other batches, with the weights held fixed", warm.size())
+                                : fmt::format("{} steps of the run {}", settings.checkpoint_steps, r.state),
+      .command = command_of("costeff audit gradients", invocation)};
   f.audit = audit_gradients(model, std::span(subject.batches).first(count), warm, loss, settings);
   f.identities = check_identities(f.audit, expected);
   write_output(gradients_text(f));

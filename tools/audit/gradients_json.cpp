@@ -53,10 +53,23 @@ Json group_json(const GradientAudit& a, const GroupSums& s) {
             {"equalised", sums_json(a, s, audit::equalised)},
             {"relative_decay", real(relative_decay(a, s))},
             {"cosines", cosines}};
-  if (const auto worst = worst_conflict(a, s)) {
-    json["conflict"] = {{"between", {a.roots[worst->a].name, a.roots[worst->b].name}},
-                        {"cosine", worst->cosine}};
+  const audit::Survival left = survival(s);
+  json["equalised_over_plain"] = {{"gradient", real(left.raw)}, {"clipped", real(left.clipped)}};
+  if (a.has_moments[audit::plain] && a.has_moments[audit::equalised]) {
+    json["equalised_over_plain"]["adam_without_epsilon"] = real(left.undamped);
+    json["equalised_over_plain"]["adam"] = real(left.update);
+    json["cosine_of_updates"] = real(left.turn);
   }
+  const auto least_agreed = [&](const char* key, audit::PairsOf which) {
+    const std::vector<audit::Pair> found = pairs(a, s, which);
+    if (found.empty()) return;
+    const audit::Pair& worst = found.front();
+    json[key] = {{"between", {a.roots[worst.a].name, a.roots[worst.b].name}},
+                 {"cosine", worst.cosine},
+                 {"cosine_by_batch", {{"least", worst.low}, {"most", worst.high}}}};
+  };
+  least_agreed("conflict", audit::PairsOf::exits);
+  least_agreed("conflict_with_features", audit::PairsOf::exit_and_features);
   return json;
 }
 
@@ -88,7 +101,8 @@ Json gradients_json(const GradientFindings& f) {
   Json still = Json::array();
   for (const std::size_t root : f.identities.still) still.push_back(a.roots[root].name);
   for (const Answer& answer : gradient_answers(f))
-    answers.push_back({{"question", answer.question}, {"answer", answer.answer}});
+    answers.push_back(
+        {{"question", answer.question}, {"verdict", answer.verdict}, {"answer", answer.answer}});
   return {{"model", f.model},
           {"task", f.task},
           {"loss", f.loss},
@@ -100,7 +114,12 @@ Json gradients_json(const GradientFindings& f) {
           {"factors", factors},
           {"at_their_minimum", still},
           {"learning_rate", a.learning_rate},
-          {"weight_decay", a.weight_decay},
+          {"weight_decay", a.adam.weight_decay},
+          {"max_norm", a.max_norm},
+          {"beta1", a.adam.beta1},
+          {"beta2", a.adam.beta2},
+          {"epsilon", a.adam.epsilon},
+          {"memory", f.memory},
           {"steps_before", {{"plain", a.steps[audit::plain]}, {"equalised", a.steps[audit::equalised]}}},
           {"norm", {{"plain", a.norm[audit::plain]}, {"equalised", a.norm[audit::equalised]}}},
           {"clip_scale", {{"plain", a.clip[audit::plain]}, {"equalised", a.clip[audit::equalised]}}},

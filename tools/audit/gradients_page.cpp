@@ -35,7 +35,7 @@ struct Layers {
   explicit Layers(const GradientAudit& a) : audit(a) {
     for (std::int64_t m = a.layers; m >= 0; --m) {
       sums.push_back(layer_sums(a, m));
-      names.push_back(m == 0 ? "embeddings" : fmt::format("layer {}", m));
+      names.push_back(layer_text(m));
     }
   }
   std::vector<std::string> roots() const {
@@ -61,7 +61,12 @@ struct Layers {
 };
 
 std::string percent(double x) {
-  return fmt::format("{:.0f} %", 100 * x);
+  return fmt::format("{:.0f} %", std::abs(x) < 0.005 ? 0.0 : 100 * x);
+}
+
+// So that a share of a sixth is seen.
+double share_colour(double x) {
+  return std::copysign(std::sqrt(std::abs(x)), x);
 }
 
 std::string shares_section(const Layers& l) {
@@ -71,7 +76,7 @@ std::string shares_section(const Layers& l) {
                   .rows = {},
                   .values = {},
                   .text = percent,
-                  .colour = [](double x) { return x; }};
+                  .colour = share_colour};
   for (std::size_t r = 0; r < l.sums.size(); ++r) {
     table.rows.push_back(l.names[r]);
     table.values.push_back(
@@ -83,9 +88,9 @@ std::string shares_section(const Layers& l) {
   return html_section(
       "shares", "Who moves each layer",
       exhibit(
-          "Each row is a layer, each column a loss: the number is that loss’s part in the step the layer "
-          "would take, and a row adds up to 100 %. A negative number (violet) is a loss that pulls against "
-          "the sum of all.",
+          "Each row is a layer, each column a loss: the number is that loss’s part in the layer’s "
+          "gradient, and a row adds up to 100 %. A negative number (violet) is a loss that pulls against "
+          "the sum of all; what it takes away the others have above 100 %.",
           "It is the projection " + equation("⟨g_j, g⟩ / |g|²") +
               " of the loss’s gradient on the joint one. Equalisation scales a whole row alike in layers 1 "
               "to L, so the shares are the same with and without it; at the embeddings only where no loss "
@@ -136,28 +141,39 @@ std::string ratios_exhibit(const Layers& l) {
                    .rows = l.names,
                    .values = {},
                    .text = [](double x) { return fmt::format("{:.3f}", x); },
-                   .colour = [](double x) { return x > 0 ? -std::log2(x) / 4 : 0; }};
-  if (both) ratios.columns.push_back("Adam’s direction");
+                   .colour = [](double x) { return x > 0 ? -std::log2(x) / 4 : 1; }};
+  if (both) {
+    for (const char* column : {"Adam’s update, ε = 0", "Adam’s update", "cosine of the updates"})
+      ratios.columns.emplace_back(column);
+  }
   for (const GroupSums& s : l.sums) {
     const audit::Survival left = survival(s);
     std::vector<double> row = {left.raw, left.clipped};
-    if (both) row.push_back(left.direction);
+    if (both) row.insert(row.end(), {left.undamped, left.update, left.turn});
     ratios.values.push_back(std::move(row));
   }
   return exhibit(
-      "Each number is the size with equalisation over the size without: 1 means that equalisation makes no "
-      "difference there. Read a row from left to right: the gradient, what clipping by the global norm "
-      "leaves of "
-      "the difference, and what Adam leaves of it.",
-      "Clipping multiplies all layers by one number, " + equation("min(1, c/|g|)") +
-          ", so it changes the ratio of a whole column alike; Adam divides by each weight’s own running "
-          "size, "
-          "so a factor that a layer has at every step cancels.",
+      "Each number is the length with equalisation over the length without: 1 (white) means that "
+      "equalisation "
+      "makes no difference there, green is shorter, violet longer. Read a row from left to right: the "
+      "gradient, "
+      "what clipping leaves of the difference, Adam’s update as it would be with ε = 0, and as it is; the "
+      "last "
+      "column says whether the two updates point the same way (1: exactly).",
+      "Clipping multiplies the gradient of a whole batch by " + equation("min(1, c/|g|)") +
+          ", a number of its own with and without equalisation. Adam’s update, before the learning rate, "
+          "is " +
+          equation("u = m̂ / (√v̂ + ε)") +
+          ": a factor that a layer has at every step cancels from it. So the column with ε = 0 differs from "
+          "1 by "
+          "what clipping changes from batch to batch (at the embeddings also by a loss that reads their "
+          "output, "
+          "which is not rescaled), and the next one differs from it by ε.",
       heat_table(ratios));
 }
 
 // How far a step moves the weights; nothing where nothing is known of Adam.
-std::string steps_exhibit(const Layers& l) {
+std::string steps_exhibit(const Layers& l, const std::string& memory) {
   const GradientAudit& a = l.audit;
   HeatTable steps{.name = "The step that Adam would take",
                   .corner = "Layer",
@@ -183,19 +199,19 @@ std::string steps_exhibit(const Layers& l) {
   if (steps.columns.empty()) return "";
   return exhibit(
       fmt::format(
-          "The step in words of the weights, with learning rate {:.3g}, as if {} and {} steps (without, "
-          "with equalisation) had been made before: how far a step moves a layer’s weights relative to "
-          "their size, how much of that weight decay adds, and the share of weights for which Adam’s ε is "
-          "felt (√v below 100 ε).",
-          a.learning_rate, a.steps[plain], a.steps[equalised]),
-      "Equalisation changes the first only through the last: " + equation("u = m̂ / (√v̂ + ε)") +
-          " does not change when g is scaled by a constant, but for ε.",
+          "How far the step would move the weights, at learning rate {:.3g} and with Adam’s memory from {}: "
+          "the "
+          "step’s length over that of the weights, how much weight decay adds to the step, and the share of "
+          "weights for which ε is felt (√v̂ below 100 ε, where it shortens the update by more than 1 %).",
+          a.learning_rate, escape_markup(memory)),
+      "Weight decay is λ times the weights, whatever the gradient: equalisation changes its part only by "
+      "changing the step beside it.",
       heat_table(steps));
 }
 
-std::string survival_section(const Layers& l) {
+std::string survival_section(const Layers& l, const std::string& memory) {
   return html_section("survival", "What is left of it after clipping and Adam",
-                      ratios_exhibit(l) + steps_exhibit(l));
+                      ratios_exhibit(l) + steps_exhibit(l, memory));
 }
 
 std::string update_section(const Layers& l) {
@@ -205,46 +221,46 @@ std::string update_section(const Layers& l) {
     std::vector<std::vector<double>> values =
         l.cells([&](const GroupSums& s, std::size_t j) { return update_share(s, v, j); });
     for (std::size_t r = 0; r < values.size(); ++r) values[r].push_back(history_share(l.sums[r], v));
-    HeatTable table{.name = "Share of each loss in Adam’s direction",
+    HeatTable table{.name = "Share of each loss in Adam’s update",
                     .corner = v == plain ? "Without equalisation" : "With equalisation",
                     .columns = l.roots(),
                     .rows = l.names,
                     .values = std::move(values),
                     .text = percent,
-                    .colour = [](double x) { return x; }};
+                    .colour = share_colour};
     table.columns.push_back("Adam’s memory");
     content += heat_table(table) + "<p></p>\n";
   }
   if (content.empty()) return "";
   return html_section(
       "direction", "Who moves each layer, after Adam",
-      exhibit(
-          "As the first table, for the direction that Adam takes instead of the gradient; what earlier steps "
-          "left in its memory is a column of its own, and a row adds up to 100 %.",
-          "The direction is linear in this step’s gradient once √v is known, so it splits into " +
-              equation("u = u_memory + Σ_j u_j") + ", and the shares are " + equation("⟨u_j, u⟩ / |u|²") +
-              ".",
-          content));
+      exhibit("As the table of shares above, for Adam’s update instead of the gradient; what earlier steps "
+              "left in "
+              "its memory is a column of its own, and a row adds up to 100 %.",
+              "The update is linear in this step’s gradient once √v̂ is known, so it splits into " +
+                  equation("u = u_memory + Σ_j u_j") + ", and the shares are " + equation("⟨u_j, u⟩ / |u|²") +
+                  ".",
+              content));
 }
 
 std::string conflicts_section(const Layers& l) {
   const GradientAudit& a = l.audit;
   const std::size_t roots = a.roots.size();
-  std::string content;
-  HeatTable worst{.name = "The most conflicting pair of exits in each layer",
+  HeatTable worst{.name = "The least agreed pair of exits in each layer",
                   .corner = "Layer",
-                  .columns = {"cosine"},
+                  .columns = {"cosine", "least of a batch", "most of a batch"},
                   .rows = {},
                   .values = {},
                   .text = [](double x) { return fmt::format("{:+.2f}", x); },
                   .colour = [](double x) { return x; }};
   std::string details;
   for (std::size_t r = 0; r < l.sums.size(); ++r) {
-    const auto pair = worst_conflict(a, l.sums[r]);
-    if (!pair) continue;
+    const std::vector<audit::Pair> exits = pairs(a, l.sums[r], audit::PairsOf::exits);
+    if (exits.empty()) continue;
+    const audit::Pair& pair = exits.front();
     worst.rows.push_back(
-        fmt::format("{}: {} and {}", l.names[r], a.roots[pair->a].name, a.roots[pair->b].name));
-    worst.values.push_back({pair->cosine});
+        fmt::format("{}: {} and {}", l.names[r], a.roots[pair.a].name, a.roots[pair.b].name));
+    worst.values.push_back({pair.cosine, pair.low, pair.high});
     HeatTable all{.name = fmt::format("Cosines in {}", l.names[r]),
                   .corner = "",
                   .columns = {},
@@ -267,13 +283,14 @@ std::string conflicts_section(const Layers& l) {
   if (worst.rows.empty()) return "";
   return html_section(
       "conflicts", "Do exits fight, and where",
-      exhibit("For each layer, the two exits whose gradients agree least: +1 is the same direction, 0 has "
-              "nothing to "
-              "do with each other, below 0 (violet) what helps one exit harms the other.",
-              "It is the cosine " + equation("⟨g_a, g_b⟩ / (|g_a| |g_b|)") +
-                  " over all weights of the layer; equalisation scales both alike in layers 1 to L and does "
-                  "not change it there.",
-              heat_table(worst) + "<p></p>\n" + details));
+      exhibit(
+          "For each layer, the two exits whose gradients agree least: +1 is the same direction, 0 is "
+          "unrelated, below 0 (violet) what helps one exit harms the other. Beside it the same cosine in the "
+          "batch where it is lowest and where it is highest: a pair fights where all three are below 0.",
+          "It is the cosine " + equation("⟨g_a, g_b⟩ / (|g_a| |g_b|)") +
+              " over all weights of the layer; equalisation scales both alike in layers 1 to L and does "
+              "not change it there.",
+          heat_table(worst) + "<p></p>\n" + details));
 }
 
 std::string norms_section(const Layers& l) {
@@ -328,11 +345,10 @@ std::string identities_section(const GradientFindings& f) {
   return html_section("identities", "Can these numbers be trusted", content);
 }
 
-const char* headline(const audit::Identities& i) {
-  if (!i.faults.empty()) return "Something is wrong with this model’s gradients";
-  if (i.factors.empty()) return "No loss moves any layer of this model";
-  return "Equalisation does what Eq. 3 says; what is left of it after Adam stands below";
-}
+constexpr const char* kOwnStyle = R"CSS(
+.heat thead th{white-space:normal;min-width:3.6rem}.heat thead th:first-child{min-width:0}
+dt{font-weight:600;margin-top:.8rem}dd{margin:0 0 .2rem 0}
+)CSS";
 
 }  // namespace
 
@@ -343,17 +359,18 @@ std::string gradients_page(const GradientFindings& f) {
     answers += fmt::format("<div class=\"answer\"><h3>{}</h3><p>{}</p></div>\n", escape_markup(a.question),
                            escape_markup(a.answer));
   }
-  HtmlPage page{.kicker = fmt::format("COST-EFF audit of gradients on {}", f.task),
-                .headline = headline(f.identities),
-                .facts = fmt::format("{} · {} · {} batches · {} layers", f.model, f.loss, f.audit.batches,
-                                     f.audit.layers),
-                .notes = "",
-                .body = html_section("answers", "Three questions", answers),
-                .made_by = "costeff audit gradients"};
+  HtmlPage page{
+      .kicker = fmt::format("COST-EFF audit of gradients on {}", f.task),
+      .headline = gradient_headline(f),
+      .facts = fmt::format("{} · {} · {} layers · {}", f.model, f.loss, f.audit.layers, setting_text(f)),
+      .notes = "",
+      .body = html_section("answers", "Three questions", answers),
+      .made_by = "costeff audit gradients",
+      .style = kOwnStyle};
   page.body += identities_section(f) + shares_section(layers) + conflicts_section(layers) +
-               factors_section(f, layers) + survival_section(layers) + update_section(layers) +
+               factors_section(f, layers) + survival_section(layers, f.memory) + update_section(layers) +
                norms_section(layers);
-  page.body += reproduce_section(f.command);
+  page.body += html_section("words", "What the words mean", gradient_words(f)) + reproduce_section(f.command);
   return html_page(page);
 }
 
