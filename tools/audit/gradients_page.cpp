@@ -346,7 +346,7 @@ std::string identities_section(const GradientFindings& f) {
 }
 
 constexpr const char* kOwnStyle = R"CSS(
-.heat thead th{white-space:normal;min-width:3.6rem}.heat thead th:first-child{min-width:0}
+.heat thead th{white-space:normal}.heat th,.heat td{padding:.3rem .4rem}
 dt{font-weight:600;margin-top:.8rem}dd{margin:0 0 .2rem 0}
 )CSS";
 
