@@ -28,7 +28,7 @@ cp "${binaries[@]}" "$bundle/bin"
 strip "$bundle"/bin/*
 cp -r "$source/data/samples" "$bundle/data"
 cp "$source/tools/gpu_check.sh" "$bundle"
-cp "$source"/bench/{compare,torch_bert,kernel_times}.py "$bundle/bench"
+cp "$source"/bench/{compare,torch_bert,kernel_times,early_exit,torch_early_exit,random_exits}.py "$bundle/bench"
 cp "$backbone"/{vocab.txt,tokenizer_config.json} "$bundle/model"
 python3 - "$backbone" "$bundle/model" 2 <<'PYTHON'
 import json, re, struct, sys

@@ -2,7 +2,7 @@
 # Proves the CUDA backend on this machine, in the bundle that tools/gpu_bundle.sh made: every kernel against the
 # CPU in f64 and twice for the same bits, and under compute-sanitizer (memcheck, racecheck); the engine against
 # PyTorch's numbers in the reference files; `costeff run` on the CPU, on the GPU, and there again for the same bits;
-# where python3 has torch and transformers, speed beside PyTorch; where ncu is installed, which kernels a training
+# where python3 has torch and transformers, speed beside PyTorch, of training and of early exit; where ncu is installed, which kernels a training
 # step spends its time in. Prints a table and writes FOLDER/gpu_check.json; logs lie beside it. Exit code 0 when all
 # that ran held. About 8 minutes.
 #   gpu_check.sh [FOLDER]     FOLDER: where results go; default: gpu_check
@@ -127,8 +127,19 @@ if python3 -c 'import torch, transformers' 2>/dev/null; then
   check "speed beside PyTorch" timeout 300 python3 "$here/bench/compare.py" --device cuda --model "$here/model" --glue "$out/SST-2" \
     --binary "$here/bin/bench_bert" --rounds 1 --json "$out/speed.json"
   cat "$out/speed_beside_PyTorch.log"
+  early_exit() { # BERT-base with twelve exits and random weights
+    python3 "$here/bench/random_exits.py" "$out/base_exits" --vocab "$here/model" &&
+      timeout 120 python3 "$here/bench/early_exit.py" --costeff "$here/bin/costeff" --model "$out/base_exits" --data "$out/SST-2/train.tsv" \
+        --tsv "$out/SST-2/train.tsv" --python python3 --device cuda --precision "$1" --rounds 2 --batches 64 --json "$out/early_exit_$1.json"
+  }
+  for precision in f32 bf16; do
+    check "early exit, $precision" early_exit "$precision"
+    cat "$out/early_exit__$precision.log"
+  done
+  rm -rf "$out/base_exits"
 else
   record "speed beside PyTorch" "not run" 0 # no torch and transformers here
+  record "early exit" "not run" 0
 fi
 profiler=$(command -v ncu || ls /usr/local/cuda/bin/ncu 2>/dev/null)
 if [[ -n $profiler ]]; then
