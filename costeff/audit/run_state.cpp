@@ -22,6 +22,8 @@ RunState newest_state(const std::string& run) {
     found.equalised = !settings.value("no_equalise", false);
     found.adam.variant = adam_variant(settings.at("adam_variant").get<std::string>());
     found.adam.weight_decay = settings.at("weight_decay").get<double>();
+    const Json& effective = config.at("effective");
+    if (effective.contains("pooling")) found.pooling = pooling(effective.at("pooling").get<std::string>());
     found.max_norm = settings.at("max_norm").get<double>();
   } catch (const Json::exception& e) {
     fail("{}: config.json and {}/state.json are not those of a run: {}", run, found.checkpoint, e.what());
@@ -29,8 +31,13 @@ RunState newest_state(const std::string& run) {
   return found;
 }
 
-void read_weights(const std::string& checkpoint, const Bert& model) {
-  const SafetensorsFile file(checkpoint + "/training.safetensors");
+void read_weights(const RunState& run, const Bert& model) {
+  const std::optional<ExitConfig>& exits = model.config().exits;
+  if (run.pooling && exits && *run.pooling != exits->pooling) {
+    fail("{}: the run's exits read \"{}\", the model's \"{}\"; --model must be the run's own", run.checkpoint,
+         name_of(*run.pooling), name_of(exits->pooling));
+  }
+  const SafetensorsFile file(run.checkpoint + "/training.safetensors");
   const Tensor weights = model.parameters().values();
   if (weights.dtype() == DType::f64) {
     file.read_f64("weights", weights.data<double>(), weights.numel());

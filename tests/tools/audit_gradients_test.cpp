@@ -51,7 +51,7 @@ TEST_F(AuditGradientsTest, TextJsonAndPageSayTheSame) {
   const Outcome outcome = gradients(
       {"--teacher", teacher_, "--stage", "recover", "--json", file, "--html", page, "--dtype", "f64"});
   ASSERT_EQ(outcome.code, 0) << outcome.err << outcome.out;
-  EXPECT_THAT(outcome.err, HasSubstr("2 batches, each one forward pass and 18 backward passes"));
+  EXPECT_THAT(outcome.err, HasSubstr("batches: 2, each one forward pass and 18 backward passes"));
   const Json json = Json::parse(read(file));
   EXPECT_EQ(json["roots"].size(), 7);   // three exits, h_0 to h_3
   EXPECT_EQ(json["layers"].size(), 4);  // and the embeddings
@@ -140,6 +140,12 @@ TEST_F(AuditGradientsTest, StateOfARun) {
   EXPECT_EQ(asked["learning_rate"], 0.5);
   EXPECT_EQ(asked["weight_decay"], 0);
   EXPECT_LT(asked["clip_scale"]["plain"], 0.5);
+  // The run's exits read the mean.
+  const std::string other = folder_.path("other");
+  make_exits_model(other, 3, {.pooling = Pooling::cls}, 7);
+  EXPECT_TRUE(fails(run({"audit", "gradients", "--model", other, "--teacher", teacher_, "--task", "sst2",
+                         "--data", data_, "--batches", "1", "--state", out, "--threads", "1"}),
+                    1, {"exits read \"mean\"", "the model's \"cls\""}));
   // Weights are the run's, not those of --model.
   EXPECT_EQ(asked["norm"], json["norm"]);
   student_ = out + "/last";

@@ -65,20 +65,20 @@ void check(const Request& r, const Options& options) {
 }
 
 // The step after the gradient: as the run of --state makes it, but for what was asked for.
-audit::GradientSettings step_of(const Request& r, const Options& options) {
+audit::GradientSettings step_of(const Request& r, const Options& options,
+                                const std::optional<audit::RunState>& run) {
   audit::GradientSettings settings{
       .max_norm = r.max_norm,
       .learning_rate = default_settings(r.subject.stage == "recover" ? Stage::recover : Stage::assist).lr};
   settings.adam.weight_decay = r.weight_decay;
-  if (!r.state.empty()) {
-    const audit::RunState run = audit::newest_state(r.state);
-    settings.checkpoint = run.checkpoint;
-    settings.checkpoint_of = run.equalised ? audit::equalised : audit::plain;
-    settings.checkpoint_steps = run.steps;
-    settings.learning_rate = run.learning_rate;
-    settings.adam = run.adam;
+  if (run) {
+    settings.checkpoint = run->checkpoint;
+    settings.checkpoint_of = run->equalised ? audit::equalised : audit::plain;
+    settings.checkpoint_steps = run->steps;
+    settings.learning_rate = run->learning_rate;
+    settings.adam = run->adam;
     if (options.given("weight-decay")) settings.adam.weight_decay = r.weight_decay;
-    if (!options.given("max-norm")) settings.max_norm = run.max_norm;
+    if (!options.given("max-norm")) settings.max_norm = run->max_norm;
   }
   if (options.given("lr")) settings.learning_rate = r.lr;
   return settings;
@@ -112,7 +112,7 @@ std::string work_text(const BertConfig& config, const audit::ExpectedLoss& expec
   const std::int64_t terms = (expected.soft > 0 ? exits : 0) + (expected.hard > 0 ? exits : 0) +
                              (expected.features > 0 ? config.layers() + 1 : 0);
   std::string text = fmt::format(
-      "{} batches, each one forward pass and {} backward passes side by side ({} terms and their sum, with "
+      "batches: {}, each one forward pass and {} backward passes side by side ({} terms and their sum, with "
       "and "
       "without equalisation)",
       batches, 2 * (terms + 1) + 2, terms);
@@ -139,7 +139,9 @@ int run_audit_gradients(const Invocation& invocation) {
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
   check(r, options);
-  audit::GradientSettings settings = step_of(r, options);
+  std::optional<audit::RunState> state;
+  if (!r.state.empty()) state = audit::newest_state(r.state);
+  audit::GradientSettings settings = step_of(r, options, state);
   if (!r.state.empty()) r.warm_steps = 0;
   const std::int64_t wanted = r.subject.settings.batches;
   // A number of batches that is too large stays so, and is refused.
@@ -147,7 +149,7 @@ int run_audit_gradients(const Invocation& invocation) {
     r.subject.settings.batches += r.warm_steps;
   audit::Subject subject = load_subject(r.subject, "audit gradients");
   const Bert& model = *subject.student.model;
-  if (!r.state.empty()) audit::read_weights(settings.checkpoint, model);
+  if (state) audit::read_weights(*state, model);
   const std::size_t count = std::min(subject.batches.size(), static_cast<std::size_t>(wanted));
   const std::vector<Batch> warm = warm_batches(subject.batches, count, r.warm_steps);
 
