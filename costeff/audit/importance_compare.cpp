@@ -163,7 +163,8 @@ std::vector<Candidate> candidates_of(const ImportanceAudit& audit, const UnitsAu
   };
   const std::size_t layers = of(audit.sources.front().paper, units.units).size();
   if (units.units == Units::heads)
-    add("removal", by_layer(units.removed, layers, [](const Removed& r) { return r.change.total(); }));
+    add("removal (signed change)",
+        by_layer(units.removed, layers, [](const Removed& r) { return r.change.total(); }));
   const auto add_source = [&](const char* definition, const SourceScores& s, const ImportanceScores& sums) {
     ByLayer values = absolute(of(sums, units.units));
     if (s.source.exit > 0) values.resize(static_cast<std::size_t>(s.source.exit));

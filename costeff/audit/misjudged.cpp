@@ -8,7 +8,7 @@
 namespace costeff::audit {
 
 double Misjudged::excess() const {
-  return score - std::abs(change);
+  return (static_cast<double>(rank_by_change) - static_cast<double>(rank_by_score)) / static_cast<double>(of);
 }
 
 std::vector<Misjudged> misjudged(const ImportanceAudit& audit, const UnitsAudit& units) {
@@ -28,8 +28,10 @@ std::vector<Misjudged> misjudged(const ImportanceAudit& audit, const UnitsAudit&
       if (other.change > m.change) ++m.rank_by_change;
     }
   }
-  std::stable_sort(all.begin(), all.end(),
-                   [](const Misjudged& a, const Misjudged& b) { return a.excess() > b.excess(); });
+  std::stable_sort(all.begin(), all.end(), [](const Misjudged& a, const Misjudged& b) {
+    if (a.excess() != b.excess()) return a.excess() > b.excess();
+    return a.excess() > 0 ? std::abs(a.change) > std::abs(b.change) : std::abs(a.change) < std::abs(b.change);
+  });
   return all;
 }
 

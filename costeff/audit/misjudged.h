@@ -20,15 +20,18 @@ struct Misjudged {
   std::size_t rank_by_change = 1;  // with its sign: a unit whose going lowers the loss matters least
   std::size_t of = 1;              // so many were removed of its layer
 
-  double excess() const;  // score - |change|
+  // How much higher the score ranks it than the change does, as a share of its layer's removed units: pruning
+  // goes by rank, so that a score that is twice the change everywhere misjudges nobody.
+  double excess() const;
 };
 
-// All removed units, the most over-estimated first: the excess descends.
+// All removed units, the most over-estimated first: the excess descends; of equal ones those whose removal
+// changes the loss most stand nearest to the ends.
 std::vector<Misjudged> misjudged(const ImportanceAudit& audit, const UnitsAudit& units);
 
 struct WorstMisjudged {
-  std::vector<Misjudged> over;   // score above |change|, the furthest first
-  std::vector<Misjudged> under;  // below it, likewise
+  std::vector<Misjudged> over;   // ranked too high, the furthest first
+  std::vector<Misjudged> under;  // too low, likewise
 };
 // Up to `each` on a side, of what misjudged() gives.
 WorstMisjudged worst_misjudged(std::span<const Misjudged> all, std::size_t each);

@@ -74,7 +74,7 @@ TEST(AuditImportance, MatrixAndHeadsRemovedTogether) {
   const Subject subject = make_subject(true);
   const ImportanceAudit audit = audited(subject, {.heads = 2, .neurons = 0, .cumulative = true});
   const ScoreMatrix& m = audit.heads.matrix;
-  ASSERT_EQ(m.names[0], "removal");
+  ASSERT_EQ(m.names[0], "removal (signed change)");
   ASSERT_EQ(m.names[1], "paper, predictions");
   double kept = 0;
   for (std::size_t k = 0; k < 3; ++k) {

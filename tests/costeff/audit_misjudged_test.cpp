@@ -14,7 +14,7 @@ ImportanceAudit made_up() {
   s.paper.neurons = {{0.9}, {0.8}};
   audit.heads.units = Units::heads;
   audit.heads.removed = {{1, 0, {{0.1, 0.1}, 0}},   {1, 1, {{0.2, 0.1}, 0}}, {1, 2, {{0.3, 0.3}, 0}},
-                         {1, 3, {{-0.5, -0.3}, 0}}, {2, 0, {{0, 0.3}, 0}},   {2, 1, {{0, -0.45}, 0}}};
+                         {1, 3, {{-0.5, -0.3}, 0}}, {2, 0, {{0, 0.35}, 0}},  {2, 1, {{0, -0.45}, 0}}};
   return audit;
 }
 
@@ -26,9 +26,10 @@ TEST(AuditMisjudged, RanksAreWithinALayerAndKeepTheSignOfTheChange) {
     double excess;
     std::size_t by_score, by_change, of;
   };
-  // The fourth head of layer 1 moves the loss most, downwards: it matters least.
-  const Row rows[] = {{1, 0, 0.3, 1, 3, 4},   {2, 0, 0.1, 1, 1, 2},  {1, 1, 0, 2, 2, 4},
-                      {2, 1, -0.05, 1, 2, 2}, {1, 2, -0.5, 4, 1, 4}, {1, 3, -0.6, 3, 4, 4}};
+  // The fourth head of layer 1 moves the loss most, downwards: it matters least. The two that are ranked half
+  // a layer too high stand in the order of their changes.
+  const Row rows[] = {{2, 1, 0.5, 1, 2, 2}, {1, 0, 0.5, 1, 3, 4}, {1, 3, 0.25, 3, 4, 4},
+                      {1, 1, 0, 2, 2, 4},   {2, 0, 0, 1, 1, 2},   {1, 2, -0.75, 4, 1, 4}};
   ASSERT_EQ(all.size(), std::size(rows));
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Row& row = rows[i];
@@ -51,8 +52,10 @@ std::vector<double> scores(const std::vector<Misjudged>& units) {
 TEST(AuditMisjudged, TheWorstOfASideAreOnThatSide) {
   using ::testing::ElementsAre;
   using ::testing::IsEmpty;
-  const std::vector<Misjudged> all = {
-      {.score = 9}, {.score = 3, .change = -1}, {.score = 2, .change = -2}, {.score = 1, .change = 4}};
+  const std::vector<Misjudged> all = {{.score = 9, .rank_by_score = 1, .rank_by_change = 4, .of = 4},
+                                      {.score = 3, .rank_by_score = 2, .rank_by_change = 3, .of = 4},
+                                      {.score = 2, .rank_by_score = 2, .rank_by_change = 2, .of = 4},
+                                      {.score = 1, .rank_by_score = 4, .rank_by_change = 1, .of = 4}};
   EXPECT_THAT(scores(worst_misjudged(all, 1).over), ElementsAre(9));
   EXPECT_THAT(scores(worst_misjudged(all, 1).under), ElementsAre(1));
   EXPECT_THAT(scores(worst_misjudged(all, 10).over), ElementsAre(9, 3));

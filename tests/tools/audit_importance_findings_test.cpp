@@ -66,10 +66,62 @@ TEST(ImportanceFindings, ALossOfZeroHasNoGradient) {
   EXPECT_THAT(importance_headline(report_of({{0.1, 0.2}}, {{0.1, 0.3}})), HasSubstr("well for heads"));
 }
 
-TEST(ImportanceFindings, NoHeadIsOverestimatedWhereAllScoresAreTooLow) {
+// Scores that are all too low, and order well: pruning goes by rank.
+TEST(ImportanceFindings, NobodyIsMisjudgedWhereTheOrderIsRight) {
   const ImportanceReport report = report_of({{0.1, 0.2, 0.3}}, {{0.4, 0.5, 0.9}});
-  EXPECT_THAT(importance_text(report), AllOf(HasSubstr("under-estimated"), Not(HasSubstr("over-estimated"))));
-  EXPECT_THAT(misjudged_table(report), AllOf(HasSubstr("<td>under-"), Not(HasSubstr("<td>over-"))));
+  EXPECT_THAT(importance_text(report), Not(HasSubstr("estimated")));
+  EXPECT_EQ(misjudged_table(report), "");
+}
+
+TEST(ImportanceFindings, MisjudgedByRank) {
+  const ImportanceReport report = report_of({{0.1, 0.2, 0.3}}, {{0.9, 0.4, 0.5}});
+  EXPECT_THAT(
+      said(report),
+      AllOf(HasSubstr("Most over-estimated, by rank in its layer: head 3 of layer 1 (score 0.3, true change "
+                      "+0.5; 1 of 3 by score, 2 of 3 by signed change)"),
+            HasSubstr("Most under-estimated, by rank in its layer: head 1 of layer 1")));
+  EXPECT_THAT(misjudged_table(report), AllOf(HasSubstr("<td>under-"), HasSubstr("<td>over-")));
+}
+
+// The order of absolute values is right, that of the changes with their signs is the reverse.
+TEST(ImportanceFindings, AbsoluteScoresDoNotKnowTheSign) {
+  const std::string all = said(report_of({{0.1, 0.2, 0.3}}, {{-0.1, -0.2, -0.3}}));
+  EXPECT_THAT(all,
+              AllOf(HasSubstr("Spearman 1.00 (1.00 in layer 1"), HasSubstr("3 of the 3 heads lower the loss"),
+                    HasSubstr("should go by, Spearman is -1.00")));
+}
+
+// Two of four heads are kept: what the two lowest cost.
+TEST(ImportanceFindings, TogetherAtTheBudget) {
+  const Heads scores = {{0.1, 0.2, 0.3, 0.4}};
+  ImportanceReport report = report_of(scores, scores, 1, 2);
+  report.audit.cumulative = {{"paper", {{0.5, 0.125, 0.25}}}, {"random", {{0.25, 0.5, 0.5}}}};
+  EXPECT_THAT(said(report),
+              AllOf(HasSubstr("With the lowest 2 heads of a layer gone together, 2 kept, the loss of 1.000"),
+                    HasSubstr("by +0.1250 (paper), +0.5000 (random)"),
+                    HasSubstr("better than the random one for 2 to 3 heads, not for 1.")));
+}
+
+TEST(ImportanceFindings, WhatSlenderisingGoesByComesFirst) {
+  ImportanceReport report = report_of({{0.1, 0.2, 0.3}}, {{0.1, 0.2, 0.3}});
+  report.audit.loss = "predictions";
+  report.audit.sources[0].source.name = "predictions";
+  report.audit.sources.push_back(report.audit.sources[0]);
+  report.audit.sources[1].source.name = "all";
+  report.audit.sources[1].paper.heads = {{0.3, 0.2, 0.1}};
+  for (std::size_t i = 0; i < 3; ++i) report.audit.heads.removed[i].change.features = i == 2 ? -0.1 : 0.3;
+  audit::compare(report.audit, 1, report.audit.heads);
+  EXPECT_THAT(importance_headline(report),
+              AllOf(HasSubstr("that slenderising goes by"), HasSubstr("for heads")));
+  EXPECT_THAT(importance_findings(report)[0].sentences[0],
+              AllOf(HasSubstr("predictions and features together"),
+                    HasSubstr("hardly as the loss of predictions does (-1.00)")));
+}
+
+// A mean and its range are two columns.
+TEST(ImportanceFindings, MeanAndRangeStandApart) {
+  EXPECT_THAT(comparison_details(report_of({{0.1, 0.2}}, {{0.1, 0.2}})),
+              HasSubstr("<td>1.00</td><td>1.00 to 1.00</td>"));
 }
 
 // Layers of 1, 3 and 2 heads that keep 1, 2 and 2: by chance 1 + 4/3 + 2 of 5.

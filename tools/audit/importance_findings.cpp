@@ -50,38 +50,57 @@ bool has_order(const ImportanceReport& report, const UnitsAudit& units) {
 std::string order_finding(const ImportanceReport& report, const UnitsAudit& units) {
   const std::string& loss = report.audit.loss;
   return fmt::format(
-      "Within a layer, the paper's score orders {0} {1} as their removal does: {2}. The release's score: "
-      "{3:.2f}; "
-      "the gate's, which is the true first derivative: {4:.2f}.",
+      "Within a layer, the paper's score from {5} orders {0} {1} by how far their removal moves that loss, "
+      "up or "
+      "down: {2}. The release's score: {3:.2f}; the gate's, which is the true first derivative: {4:.2f}.",
       plural(units), verdict(units.comparison("paper", loss, loss).agreement.mean_spearman()),
       within(units.comparison("paper", loss, loss)),
       units.comparison("release", loss, loss).agreement.mean_spearman(),
-      units.comparison("gate", loss, loss).agreement.mean_spearman());
+      units.comparison("gate", loss, loss).agreement.mean_spearman(), loss);
+}
+
+// An absolute score beside the change with its sign.
+std::string sign_finding(const UnitsAudit& units) {
+  const auto better = std::count_if(units.removed.begin(), units.removed.end(),
+                                    [](const Removed& r) { return r.change.total() < 0; });
+  if (better == 0)
+    return fmt::format("None of the {} {} lowers the loss by going.", units.removed.size(), plural(units));
+  std::string text =
+      fmt::format("{} of the {} {} lower the loss by going, which an absolute score cannot say", better,
+                  units.removed.size(), plural(units));
+  // Row 0 of the matrix is the removal of every unit of a layer, row 1 the paper's score.
+  if (units.units == Units::heads) {
+    text +=
+        fmt::format(": with the change and its sign, which is what pruning should go by, Spearman is {:.2f}",
+                    units.matrix.spearman[1][0] + 0.0);
+  }
+  return text + ".";
 }
 
 bool has_all(const ImportanceReport& report) {
   return report.audit.loss == "predictions" && report.audit.sources.back().source.name == "all";
 }
 
+double by_all(const UnitsAudit& units, const std::string& truth) {
+  return units.comparison("paper", "all", truth).agreement.mean_spearman();
+}
+
 // What slenderising goes by is more than the exits' losses.
 std::string all_finding(const ImportanceReport& report, const UnitsAudit& units) {
-  const std::string& loss = report.audit.loss;
-  const auto by_all = [&](const std::string& truth) {
-    return units.comparison("paper", "all", truth).agreement.mean_spearman();
-  };
   return fmt::format(
-      "Slenderising scores by predictions and features together: for {} Spearman {:.2f} with the true change "
-      "of "
-      "that loss, {:.2f} with that of the predictions alone.",
-      plural(units), by_all("all"), by_all(loss));
+      "Slenderising scores by predictions and features together. That score orders {} {} as the sum of both "
+      "losses "
+      "changes (Spearman {:.2f}, within a layer), and {} as the loss of predictions does ({:.2f}).",
+      plural(units), verdict(by_all(units, "all")), by_all(units, "all"),
+      verdict(by_all(units, report.audit.loss)), by_all(units, report.audit.loss));
 }
 
 std::string size_finding(const UnitsAudit& units) {
   std::string text = fmt::format(
-      "The scores add up to {:.2f} times the true changes of the removed {}, the gate's to {:.2f} times. The "
-      "sign that "
-      "the signed sum predicts is right for {}, the gate's for {}.",
-      units.paper_ratio, plural(units), units.gate_ratio, percent_text(units.paper_signs),
+      "The scores of the removed {0} add up to {1:.2f} times their true changes (absolute values both), "
+      "those of the "
+      "gate to {2:.2f} times. The sign that the signed sum predicts is right for {3}, the gate's for {4}.",
+      plural(units), units.paper_ratio, units.gate_ratio, percent_text(units.paper_signs),
       percent_text(units.gate_signs));
   if (units.units == Units::heads) {
     text +=
@@ -112,30 +131,59 @@ std::string layers_finding(const ImportanceReport& report, const UnitsAudit& uni
   return text;
 }
 
-// Half of a layer's heads at once: what each order makes of the loss.
-std::string together_finding(const ImportanceReport& report) {
-  const std::size_t half = (report.audit.most_together() + 1) / 2;
-  std::string text = fmt::format(
-      "With the lowest {} heads of a layer gone together the loss of {:.3f} changes, on average "
-      "over layers, by ",
-      half, report.audit.whole.total());
-  for (const audit::CumulativeRemoval& c : report.audit.cumulative) {
-    text += fmt::format("{}{} ({})", &c == &report.audit.cumulative.front() ? "" : ", ",
-                        signed_text(c.mean(half), 4), c.order);
+// "1 to 3, 5"
+std::string ranges_text(const std::vector<std::size_t>& numbers) {
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < numbers.size();) {
+    std::size_t end = i;
+    while (end + 1 < numbers.size() && numbers[end + 1] == numbers[end] + 1) ++end;
+    parts.push_back(end == i ? std::to_string(numbers[i])
+                             : fmt::format("{} to {}", numbers[i], numbers[end]));
+    i = end + 1;
   }
-  return text + ".";
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// Nothing where every score is its change.
+// So many heads of a layer at once as the budget removes: what each order makes of the loss.
+std::string together_finding(const ImportanceReport& report) {
+  const audit::ImportanceAudit& a = report.audit;
+  const std::size_t most = a.most_together();
+  const auto kept = static_cast<std::size_t>(a.heads.budget);
+  const std::size_t gone = most + 1 > kept ? most + 1 - kept : 1;
+  std::string text = fmt::format(
+      "With the lowest {} heads of a layer gone together, {} kept, the loss of {:.3f} changes, on average "
+      "over layers, "
+      "by ",
+      gone, kept, a.whole.total());
+  const audit::CumulativeRemoval *paper = nullptr, *random = nullptr;
+  for (const audit::CumulativeRemoval& c : a.cumulative) {
+    text += fmt::format("{}{} ({})", &c == &a.cumulative.front() ? "" : ", ", signed_text(c.mean(gone), 4),
+                        c.order);
+    if (c.order == "paper") paper = &c;
+    if (c.order == "random") random = &c;
+  }
+  text += ".";
+  if (paper == nullptr || random == nullptr) return text;
+  std::vector<std::size_t> better, worse;
+  for (std::size_t k = 1; k <= most; ++k) (paper->mean(k) < random->mean(k) ? better : worse).push_back(k);
+  if (worse.empty())
+    return text + " The paper's order is better than the random one for any number of heads.";
+  if (better.empty())
+    return text + " The paper's order is better than the random one for no number of heads.";
+  return text + fmt::format(" The paper's order is better than the random one for {} heads, not for {}.",
+                            ranges_text(better), ranges_text(worse));
+}
+
+// Nothing where the score ranks all as their changes do.
 std::string wrong_finding(const ImportanceReport& report, const UnitsAudit& units) {
   const audit::WorstMisjudged worst = audit::worst_misjudged(audit::misjudged(report.audit, units), 1);
   std::vector<std::string> said;
   const auto say = [&](const char* how, const Misjudged& m) {
-    said.push_back(
-        fmt::format("Most {}: {} {} of layer {} (score {:.2g}, true change {:+.2g}; {} of {} by score, {} of "
-                    "{} by truth).",
-                    how, singular(units), m.place + 1, m.layer, m.score, m.change, m.rank_by_score, m.of,
-                    m.rank_by_change, m.of));
+    said.push_back(fmt::format(
+        "Most {}, by rank in its layer: {} {} of layer {} (score {:.2g}, true change {:+.2g}; {} of {} "
+        "by score, {} of {} by signed change).",
+        how, singular(units), m.place + 1, m.layer, m.score, m.change, m.rank_by_score, m.of,
+        m.rank_by_change, m.of));
   };
   for (const Misjudged& m : worst.over) say("over-estimated", m);
   for (const Misjudged& m : worst.under) say("under-estimated", m);
@@ -144,13 +192,11 @@ std::string wrong_finding(const ImportanceReport& report, const UnitsAudit& unit
 
 std::string kept_finding(const ImportanceReport& report) {
   const UnitsAudit& heads = report.audit.heads;
-  const auto better = std::count_if(heads.removed.begin(), heads.removed.end(),
-                                    [](const Removed& r) { return r.change.total() < 0; });
   const audit::ScoreMatrix& m = heads.matrix;  // row 0: removal, row 1: the paper's score
   std::string text = fmt::format(
       "Of the heads that cost most to remove, {} a layer, the paper's score keeps {}; at random it would be "
-      "{}. {} of {} heads lower the loss by going, which an absolute score cannot say.",
-      heads.budget, percent_text(m.kept[0][1]), percent_text(m.kept_by_chance), better, heads.removed.size());
+      "{}.",
+      heads.budget, percent_text(m.kept[0][1]), percent_text(m.kept_by_chance));
   const Misjudged* costliest = nullptr;
   const std::vector<Misjudged> all = audit::misjudged(report.audit, heads);
   for (const Misjudged& x : all) {
@@ -170,18 +216,18 @@ std::string kept_finding(const ImportanceReport& report) {
 std::string importance_headline(const ImportanceReport& report) {
   if (report.audit.scores_vanish())
     return "The Taylor score says nothing here: the gradient is rounding noise";
-  const auto spearman = [&](const UnitsAudit& units) {
-    const std::string& loss = report.audit.loss;
-    return units.comparison("paper", loss, loss).agreement.mean_spearman();
-  };
+  const bool all = has_all(report);
+  const std::string& loss = report.audit.loss;
   std::vector<std::string> said;
   for (const UnitsAudit* units : {&report.audit.heads, &report.audit.neurons}) {
     if (units->removed.empty() || !has_order(report, *units)) continue;
-    said.push_back(fmt::format("{} for {} (Spearman {:.2f})", verdict(spearman(*units)), plural(*units),
-                               spearman(*units)));
+    const double found =
+        all ? by_all(*units, "all") : units->comparison("paper", loss, loss).agreement.mean_spearman();
+    said.push_back(fmt::format("{} for {} (Spearman {:.2f})", verdict(found), plural(*units), found));
   }
   if (said.empty()) return "No layer has two units that were removed: there is no order to compare";
-  return "The Taylor score predicts the loss " + fmt::format("{}", fmt::join(said, " and "));
+  return fmt::format("The Taylor score{} tells which units matter to its loss: {}",
+                     all ? " that slenderising goes by" : "", fmt::join(said, " and "));
 }
 
 std::vector<Findings> importance_findings(const ImportanceReport& report) {
@@ -199,8 +245,9 @@ std::vector<Findings> importance_findings(const ImportanceReport& report) {
       out.push_back(size_finding(*units));
       continue;
     }
-    out.push_back(order_finding(report, *units));
     if (has_all(report)) out.push_back(all_finding(report, *units));
+    out.push_back(order_finding(report, *units));
+    out.push_back(sign_finding(*units));
     if (std::string wrong = wrong_finding(report, *units); !wrong.empty()) out.push_back(std::move(wrong));
     out.push_back(size_finding(*units));
     out.push_back(layers_finding(report, *units));

@@ -31,6 +31,7 @@ constexpr const char* kOwnStyle = R"CSS(
 section>h3{margin:1.5rem 0 .5rem}h2+h3{margin-top:0!important}
 .answer{padding-left:1.2rem}.answer li{margin:.4rem 0}
 dt{font-weight:600;margin-top:.8rem}dd{margin:0 0 .2rem 0}
+.key{padding:0 .4rem;border-radius:4px;color:var(--ink)}
 .caption{color:var(--muted);font-size:.9rem;margin-top:.5rem}
 )CSS";
 
@@ -107,6 +108,8 @@ alone; features (Eq. 5: the teacher’s hidden states); all, which is prediction
 <dt>Equalised, normalised</dt><dd>Equalisation (Eq. 3) multiplies what reaches layer k by 1/(L&minus;k+1). Within a layer that changes no order; between
 layers it does. Normalised scores are divided by their layer’s root mean square, as a global budget does: then equalisation is without
 effect there too.</dd>
+<dt>Signed sum</dt><dd>&Sigma; g<sub>w</sub> w without the bars: minus it is the paper’s forecast of the change with its sign.</dd>
+<dt>Well, in the main, in part, hardly</dt><dd>A mean Spearman over layers of at least 0.8, of at least 0.6, of at least 0.3, and below.</dd>
 <dt>Spearman, Kendall</dt><dd>Rank correlations: 1 the same order, 0 none, &minus;1 the reverse. A constant side counts as 0.</dd>
 </dl>
 )HTML";
@@ -115,9 +118,14 @@ effect there too.</dd>
 
 std::string importance_page(const ImportanceReport& report) {
   const std::string head = importance_headline(report);
+  std::size_t neurons = 0;
+  for (const auto& layer : report.audit.sources.front().paper.neurons) neurons += layer.size();
   const std::string facts = fmt::format(
-      "{} · {} layers · {} sentences of {} · teacher: {} · loss of the exits from {}: {:.4f}", report.model,
-      report.layers, report.sentences, report.data, report.teacher.empty() ? "none" : report.teacher,
+      "{} · {} layers · {} heads and {} of {} neurons removed, one at a time · {} sentences of {} · teacher: "
+      "{} · loss "
+      "of the exits from {}: {:.4f}",
+      report.model, report.layers, report.audit.heads.removed.size(), report.audit.neurons.removed.size(),
+      neurons, report.sentences, report.data, report.teacher.empty() ? "none" : report.teacher,
       report.audit.loss, report.audit.whole.total());
   std::string body = answer(report) + scatters(report) + wrong(report) + which(report) + together(report);
   body += html_section("words", "What the words mean", kWords) + comparison_details(report) +

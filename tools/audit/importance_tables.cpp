@@ -42,6 +42,13 @@ std::string ground(double strength, bool other = false) {
                      0.55 * std::clamp(strength, 0.0, 1.0));
 }
 
+// What the two colours say.
+std::string legend(const char* green, const char* orange) {
+  return fmt::format(
+      " <span class=\"key\" style=\"{}\">green</span> {}; <span class=\"key\" style=\"{}\">orange</span> {}.",
+      ground(1), green, ground(1, true), orange);
+}
+
 std::string head_names(const ImportanceReport& report) {
   std::int64_t widest = 0;
   for (const Removed& r : report.audit.heads.removed) widest = std::max(widest, r.place + 1);
@@ -72,8 +79,8 @@ std::string cell(double value) {
 std::string comparison_cells(const Comparison& c) {
   const std::vector<double>& all = c.agreement.spearman;
   const auto [least, most] = std::minmax_element(all.begin(), all.end());
-  return fmt::format("<td>{:.2f}<small>{:.2f} to {:.2f}</small></td>{}{}", c.agreement.mean_spearman(),
-                     *least, *most, cell(c.agreement.mean_kendall()), cell(c.agreement.spearman_across));
+  return fmt::format("{}<td>{:.2f} to {:.2f}</td>{}{}", cell(c.agreement.mean_spearman()), *least, *most,
+                     cell(c.agreement.mean_kendall()), cell(c.agreement.spearman_across));
 }
 
 }  // namespace
@@ -94,13 +101,17 @@ std::string misjudged_table(const ImportanceReport& report) {
     for (const audit::Misjudged& m : worst.under) add("under-estimated", m);
   }
   if (rows.empty()) return "";
-  return table(
-      "misjudged", "The worst misjudged", "",
-      header({"Unit", "How", "Score", "True change", "Rank by score", "Rank by truth"}), rows,
-      "Over-estimated are those whose score exceeds |true change| most, under-estimated the reverse. Rank 1 "
-      "is "
-      "the unit of its layer that matters most; among neurons only those that were removed are ranked."
-      "<span class=\"equation\">I(S) &minus; | L(without S) &minus; L |</span>");
+  return table("misjudged", "The worst misjudged", "",
+               header({"Unit", "How", "Score", "True change", "Rank by score", "Rank by signed change"}),
+               rows,
+               "Over-estimated are those that the score ranks higher in their layer than their removal does, "
+               "furthest first; "
+               "under-estimated the reverse. Rank 1 is the unit of its layer that matters most; by truth "
+               "that is the one whose "
+               "going raises the loss most, and one whose going lowers it comes last. Among neurons only "
+               "those that were "
+               "removed are ranked."
+               "<span class=\"equation\">( rank of L(without S) &minus; L ) &minus; ( rank of I(S) )</span>");
 }
 
 std::string change_heat_table(const ImportanceReport& report) {
@@ -117,8 +128,9 @@ std::string change_heat_table(const ImportanceReport& report) {
                "Rows are layers, columns heads; a cell is the true change of the loss in thousandths, green "
                "where it rises, "
                "orange where it falls. Deep green heads are those a budget must keep; orange ones could go "
-               "for nothing."
-               "<span class=\"equation\">1000 &middot; ( L(without S) &minus; L )</span>");
+               "for nothing." +
+                   legend("its going raises the loss", "its going lowers the loss") +
+                   "<span class=\"equation\">1000 &middot; ( L(without S) &minus; L )</span>");
 }
 
 std::string rank_heat_table(const ImportanceReport& report) {
@@ -129,15 +141,15 @@ std::string rank_heat_table(const ImportanceReport& report) {
     });
     const double gap = static_cast<double>(m->rank_by_score) - static_cast<double>(m->rank_by_change);
     return fmt::format("<td style=\"{}\">{} / {}</td>",
-                       ground(std::abs(gap) / static_cast<double>(m->of), gap > 0), m->rank_by_score,
-                       m->rank_by_change);
+                       ground(std::sqrt(std::abs(gap) / static_cast<double>(m->of)), gap < 0),
+                       m->rank_by_score, m->rank_by_change);
   });
-  return table("ranks", "Rank by score / rank by truth", "heat", head_names(report), rows,
-               "In each cell stands the head’s rank in its layer by the paper’s score, then by the true "
-               "change with its "
-               "sign; 1 matters most. Orange heads matter more than the score says, green ones less, the "
-               "deeper the further "
-               "off.<span class=\"equation\">rank of I(S) / rank of L(without S) &minus; L</span>");
+  return table(
+      "ranks", "Rank by score / rank by truth", "heat", head_names(report), rows,
+      "In each cell stands the head’s rank in its layer by the paper’s score, then by the true change with "
+      "its sign; 1 matters most. The deeper the colour, the further apart the two." +
+          legend("it matters more than the score says", "it matters less") +
+          "<span class=\"equation\">rank of I(S) / rank of L(without S) &minus; L</span>");
 }
 
 std::string exit_table(const ImportanceReport& report) {
@@ -181,7 +193,7 @@ std::string matrix_table(const UnitsAudit& units) {
           "their rank correlation. Pairs that share little would give different slender models{}."
           "<span class=\"equation\">| top(a) &cap; top(b) | / | top(a) |; &rho;( a, b )</span>",
           units.budget, plural(units),
-          heads ? "; the row removal is the truth, the heads whose going raises the loss most" : ""));
+          heads ? "; the row removal is the truth: the heads whose going raises the loss most" : ""));
 }
 
 std::string comparison_details(const ImportanceReport& report) {
@@ -204,7 +216,8 @@ std::string comparison_details(const ImportanceReport& report) {
         "aria-label=\"Comparisons of "
         "{0}\">\n<table>\n<thead><tr>{1}</tr></thead>\n<tbody>\n{2}</tbody>\n</table>\n"
         "</div>\n</details>\n",
-        what, header({"Score", "True change of", "Spearman", "Kendall", "Across layers"}), rows);
+        what, header({"Score", "True change of", "Spearman", "in the layers", "Kendall", "Across layers"}),
+        rows);
   }
   return out;
 }

@@ -73,7 +73,7 @@ std::string misjudged_lines(const ImportanceReport& report, const UnitsAudit& un
   for (const audit::Misjudged& m : worst.under) add("under-estimated", m);
   if (lines.empty()) return "";
   return fmt::format("  {:<39}{:>10}{:>14}{:>12}{:>12}\n{}\n", "", "score", "true change", "by score",
-                     "by truth", lines);
+                     "by change", lines);
 }
 
 std::string cumulative_table(const ImportanceReport& report) {
@@ -133,7 +133,7 @@ Json units_json(const ImportanceReport& report, const UnitsAudit& units) {
                      {"score", m.score},
                      {"change", m.change},
                      {"rank_by_score", m.rank_by_score},
-                     {"rank_by_truth", m.rank_by_change},
+                     {"rank_by_signed_change", m.rank_by_change},
                      {"of", m.of}});
   }
   return {
