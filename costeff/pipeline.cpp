@@ -57,6 +57,7 @@ PipelineSettings recipe(std::string_view name) {
   if (name == "full") {
     p[Stage::finetune].epochs = 2;
     p[Stage::assist].epochs = 2;
+    p[Stage::assist].lr = 5e-5;
     p[Stage::slenderise].epochs = 1;
     p[Stage::recover].epochs = 6;
     p[Stage::recover].lr = 5e-4;

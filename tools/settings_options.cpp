@@ -186,9 +186,14 @@ std::string absolute(const std::string& path) {
 void require_same(const Json& run, const Json& wanted) {
   std::vector<std::string> differences;
   for (const auto& [key, value] : wanted.items()) {
-    if (key == "out" || run.at(key) == value) continue;
     std::string flag = key;
     std::replace(flag.begin(), flag.end(), '_', '-');
+    if (!run.contains(key))
+      fail(
+          "the run was begun by another version of costeff, which had no --{}; that version can go on with "
+          "it",
+          flag);
+    if (key == "out" || run.at(key) == value) continue;
     differences.push_back(fmt::format("--{} {} (the run has {})", flag, value.dump(), run.at(key).dump()));
   }
   if (!differences.empty()) {

@@ -166,6 +166,12 @@ TEST_F(PipelineTest, AResumedRunKeepsItsSettings) {
   EXPECT_EQ(run({"run", "--out", out, "--resume"}).code, 0) << "nothing is left to do";
   EXPECT_TRUE(fails(run(pipeline(out)), 1, {"already holds a run"}));
   EXPECT_TRUE(fails(run({"finetune", "--out", out, "--resume"}), 1, {"a run of costeff \"run\""}));
+  // A setting that this version has and the run's had not.
+  Json config = Json::parse(read(out + "/config.json"));
+  config["settings"]["recover"].erase("audit_every");
+  folder_.write("run/config.json", config.dump());
+  EXPECT_TRUE(fails(run({"run", "--out", out, "--resume"}), 1,
+                    {"another version of costeff, which had no --audit-every"}));
 }
 
 TEST_F(PipelineTest, EachAblationRuns) {
