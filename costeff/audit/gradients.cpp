@@ -55,7 +55,7 @@ class GradientAuditor {
   Tensor fold_update(const LaneGradients& g, const LaneOrder& order, Variant v, double clip,
                      GroupSums::Sums& sums) const;
   GroupSums& group(const Parameter& p);
-  Norms clip_of(const Norms& norm) const;
+  Norms clip_of(const Norms& norm);
 
   const Bert& model_;
   const AuditedLoss& loss_;
@@ -97,8 +97,14 @@ Norms GradientAuditor::norms(Tape& tape, const Variable& loss) const {
   return {std::sqrt(squares[plain]), std::sqrt(squares[equalised])};
 }
 
-Norms GradientAuditor::clip_of(const Norms& norm) const {
-  return {clip_scale(norm[plain], settings_.max_norm), clip_scale(norm[equalised], settings_.max_norm)};
+Norms GradientAuditor::clip_of(const Norms& norm) {
+  Norms clip = {};
+  for (const Variant v : kVariants) {
+    clip[v] = clip_scale(norm[v], settings_.max_norm);
+    audit_.least_clip[v] = std::min(audit_.least_clip[v], clip[v]);
+    audit_.most_clip[v] = std::max(audit_.most_clip[v], clip[v]);
+  }
+  return clip;
 }
 
 void GradientAuditor::warm_up(const Batch& batch) {

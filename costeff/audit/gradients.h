@@ -78,9 +78,11 @@ struct GradientAudit {
   std::int64_t batches = 0;
   DType dtype = DType::f32;
   std::vector<AuditedRoot> roots;
-  std::vector<GroupSums> groups;           // ascending
-  std::array<double, 2> norm = {};         // root mean square over batches of |g|, all parameters
-  std::array<double, 2> clip = {};         // mean scale of clipping
+  std::vector<GroupSums> groups;    // ascending
+  std::array<double, 2> norm = {};  // root mean square over batches of |g|, all parameters
+  std::array<double, 2> clip = {};  // mean scale of clipping
+  // The smallest and largest scale of a batch, those that filled Adam's memory included.
+  std::array<double, 2> least_clip = {1, 1}, most_clip = {0, 0};
   std::array<std::int64_t, 2> steps = {};  // that Adam's moments have seen
   std::array<bool, 2> has_moments = {};    // false: nothing is said of Adam
   double learning_rate = 0;

@@ -75,11 +75,11 @@ TEST(ImportanceFindings, NobodyIsMisjudgedWhereTheOrderIsRight) {
 
 TEST(ImportanceFindings, MisjudgedByRank) {
   const ImportanceReport report = report_of({{0.1, 0.2, 0.3}}, {{0.9, 0.4, 0.5}});
-  EXPECT_THAT(
-      said(report),
-      AllOf(HasSubstr("Most over-estimated, by rank in its layer: head 3 of layer 1 (score 0.3, true change "
-                      "+0.5; 1 of 3 by score, 2 of 3 by signed change)"),
-            HasSubstr("Most under-estimated, by rank in its layer: head 1 of layer 1")));
+  EXPECT_THAT(said(report),
+              AllOf(HasSubstr("Most over-estimated by the score from labels, in rank: head 3 of layer 1 "
+                              "(score 0.3, true change "
+                              "+0.5; 1 of 3 by score, 2 of 3 by signed change)"),
+                    HasSubstr("Most under-estimated by the score from labels, in rank: head 1 of layer 1")));
   EXPECT_THAT(misjudged_table(report), AllOf(HasSubstr("<td>under-"), HasSubstr("<td>over-")));
 }
 
@@ -88,7 +88,7 @@ TEST(ImportanceFindings, AbsoluteScoresDoNotKnowTheSign) {
   const std::string all = said(report_of({{0.1, 0.2, 0.3}}, {{-0.1, -0.2, -0.3}}));
   EXPECT_THAT(all,
               AllOf(HasSubstr("Spearman 1.00 (1.00 in layer 1"), HasSubstr("3 of the 3 heads lower the loss"),
-                    HasSubstr("should go by, Spearman is -1.00")));
+                    HasSubstr("should go by, that score's Spearman is -1.00")));
 }
 
 // Two of four heads are kept: what the two lowest cost.
@@ -96,10 +96,10 @@ TEST(ImportanceFindings, TogetherAtTheBudget) {
   const Heads scores = {{0.1, 0.2, 0.3, 0.4}};
   ImportanceReport report = report_of(scores, scores, 1, 2);
   report.audit.cumulative = {{"paper", {{0.5, 0.125, 0.25}}}, {"random", {{0.25, 0.5, 0.5}}}};
-  EXPECT_THAT(said(report),
-              AllOf(HasSubstr("With the lowest 2 heads of a layer gone together, 2 kept, the loss of 1.000"),
-                    HasSubstr("by +0.1250 (paper), +0.5000 (random)"),
-                    HasSubstr("better than the random one for 2 to 3 heads, not for 1.")));
+  EXPECT_THAT(said(report), AllOf(HasSubstr("With the lowest 2 heads of a layer (by scores from labels) gone "
+                                            "together, 2 kept, the loss of 1.000"),
+                                  HasSubstr("by +0.1250 (paper), +0.5000 (random)"),
+                                  HasSubstr("better than the random one for 2 to 3 heads, not for 1.")));
 }
 
 TEST(ImportanceFindings, WhatSlenderisingGoesByComesFirst) {

@@ -37,7 +37,7 @@ std::string gradient_headline(const GradientFindings& findings);
 struct Change {
   double length, cosine;
 };
-inline constexpr Change kHardly{0.1, 0.95}, kLittle{0.3, 0.8};
+inline constexpr Change kHardly{0.1, 0.95}, kLittle{0.3, 0.9};
 
 std::string setting_text(const GradientFindings& findings);  // "4 batches, Adam's memory from ..."
 std::string layer_text(std::int64_t layer);                  // "embeddings", "layer 3"

@@ -44,6 +44,12 @@ std::string still_text(const GradientFindings& f) {
   return names;
 }
 
+bool has_features_of_embeddings(const GradientAudit& a) {
+  return std::any_of(a.roots.begin(), a.roots.end(), [](const audit::AuditedRoot& root) {
+    return root.kind == "features" && root.place == 0;
+  });
+}
+
 Answer equalisation_answer(const GradientFindings& f) {
   const audit::Identities& i = f.identities;
   Answer a{"Does equalisation do what Eq. 3 says?", "", ""};
@@ -59,7 +65,10 @@ Answer equalisation_answer(const GradientFindings& f) {
     a.verdict = "equalisation does what Eq. 3 says";
     a.answer = fmt::format(
         "Yes. Every term's gradient at layer m is 1/(L-m+1) of what it is without equalisation, whichever "
-        "exit it comes from; the worst measured factor is off by {:.1g} (allowed: {:.0e}).",
+        "exit it comes from{}; the worst measured factor is off by {:.1g} (allowed: {:.0e}).",
+        has_features_of_embeddings(f.audit)
+            ? " (but for features 0 at the embeddings, which nothing rescales)"
+            : "",
         i.worst_factor, i.tolerance);
   }
   if (!i.still.empty()) a.answer += fmt::format(" At its minimum, with a gradient of 0: {}.", still_text(f));
@@ -69,8 +78,9 @@ Answer equalisation_answer(const GradientFindings& f) {
 // The layers' figures that the second answer speaks of.
 struct Spans {
   Span raw, clipped, undamped, update, turn, epsilon, decay;
-  double damping = 0;  // the most by which epsilon changes the update's ratio
-  bool mixed = false;  // at the embeddings losses are not scaled alike
+  double damping = 0;            // the most by which epsilon changes the update's ratio
+  std::int64_t most_damped = 0;  // the layer
+  bool mixed = false;            // at the embeddings losses are not scaled alike
 
   explicit Spans(const GradientAudit& a) {
     for (std::int64_t m = 0; m <= a.layers; ++m) {
@@ -81,7 +91,9 @@ struct Spans {
       undamped.see(m, left.undamped);
       update.see(m, left.update);
       turn.see(m, left.turn);
-      if (left.undamped > 0) damping = std::max(damping, std::abs(left.update / left.undamped - 1));
+      const double damped = left.undamped > 0 ? std::abs(left.update / left.undamped - 1) : 0;
+      if (damped > damping) most_damped = m;
+      damping = std::max(damping, damped);
       for (const audit::Variant v : audit::kVariants) {
         if (s.of[v].elements > 0) epsilon.see(m, s.of[v].near_epsilon / s.of[v].elements);
       }
@@ -107,10 +119,14 @@ Extent extent(const Spans& s) {
 
 std::string clipping_text(const GradientAudit& a, const Spans& s) {
   if (a.max_norm <= 0) return "There is no clipping.";
+  const auto scale = [&](audit::Variant v) {
+    return fmt::format("{:.3g} ({:.2g} to {:.2g})", a.clip[v], a.least_clip[v], a.most_clip[v]);
+  };
   return fmt::format(
-      "Clipping each batch to a global norm of {:.3g} multiplies by {:.3g} with equalisation and by {:.3g} "
-      "without, on average, after which it is {} times as long.",
-      a.max_norm, a.clip[equalised], a.clip[plain], s.clipped.text());
+      "Clipping each batch to a global norm of {:.3g} multiplies the gradient by {} with equalisation and by "
+      "{} without, "
+      "on average (and from batch to batch); clipped, the one is {} times as long as the other.",
+      a.max_norm, scale(equalised), scale(plain), s.clipped.text());
 }
 
 Answer survival_answer(const GradientFindings& f) {
@@ -132,14 +148,13 @@ Answer survival_answer(const GradientFindings& f) {
         e.word, s.update.text(), s.turn.text(), gradient);
     answer.answer += fmt::format(
         "What is left comes through {}: with epsilon = 0 the update would be {} times as long. Epsilon "
-        "changes "
-        "that by at most {:.2g} %, though up to {:.1f} % of the weights of a layer (most at {}) have a "
-        "running "
-        "size below 100 epsilon. ",
+        "changes that by at most {:.2g} % (at {}), though up to {:.1f} % of the weights of a layer (most at "
+        "{}) have a running size below 100 epsilon. ",
         s.mixed ? "the scale of clipping, which changes from batch to batch, and, at the embeddings, the "
                   "loss of features 0, which equalisation leaves as it is"
                 : "the scale of clipping, which changes from batch to batch",
-        s.undamped.text(), 100 * s.damping, 100 * std::max(0.0, s.epsilon.high), place(s.epsilon.highest));
+        s.undamped.text(), 100 * s.damping, place(s.most_damped), 100 * std::max(0.0, s.epsilon.high),
+        place(s.epsilon.highest));
   }
   if (!s.decay.empty()) {
     answer.answer +=
@@ -163,11 +178,15 @@ Answer conflict_answer(const GradientFindings& f) {
   std::vector<std::string> fighting;
   std::optional<Pair> worst, with_features;
   std::int64_t at = 0, features_at = 0;
+  std::size_t all = 0, below = 0;  // pairs in all layers; those with a cosine below 0
   for (std::int64_t m = 0; m <= a.layers; ++m) {
     const GroupSums s = layer_sums(a, m);
     const std::vector<Pair> exits = pairs(a, s, audit::PairsOf::exits);
     if (std::any_of(exits.begin(), exits.end(), [](const Pair& p) { return p.fights(); }))
       fighting.push_back(place(m));
+    all += exits.size();
+    below += static_cast<std::size_t>(
+        std::count_if(exits.begin(), exits.end(), [](const Pair& p) { return p.cosine < 0; }));
     if (!exits.empty() && (!worst || exits[0].cosine < worst->cosine)) worst = exits[0], at = m;
     const std::vector<Pair> mixed = pairs(a, s, audit::PairsOf::exit_and_features);
     if (!mixed.empty() && (!with_features || mixed[0].cosine < with_features->cosine))

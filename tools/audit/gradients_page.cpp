@@ -248,7 +248,7 @@ std::string conflicts_section(const Layers& l) {
   const std::size_t roots = a.roots.size();
   HeatTable worst{.name = "The least agreed pair of exits in each layer",
                   .corner = "Layer",
-                  .columns = {"cosine", "least of a batch", "most of a batch"},
+                  .columns = {"all batches", "least of a batch", "most of a batch"},
                   .rows = {},
                   .values = {},
                   .text = [](double x) { return fmt::format("{:+.2f}", x); },

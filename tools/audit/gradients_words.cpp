@@ -33,7 +33,9 @@ std::string gradient_words(const GradientFindings& f) {
            fmt::format(
                "What the optimiser subtracts, before the learning rate and without weight decay: m̂ / (√v̂ + "
                "ε), with β1 = {:g}, β2 = {:g}, ε = {:g}, and m and v from {}; once for a training with and "
-               "once for one without equalisation.",
+               "once for one without equalisation. The weights are those of one checkpoint; each batch here "
+               "is taken "
+               "as the next step from that same memory.",
                a.adam.beta1, a.adam.beta2, a.adam.epsilon, escape_markup(f.memory))) +
       word("Hardly, a little",
            fmt::format(
@@ -41,7 +43,11 @@ std::string gradient_words(const GradientFindings& f) {
                "most {:.0f} % and the cosine of the two is at least {:g}; a little: at most {:.0f} %, at "
                "least {:g}.",
                100 * kHardly.length, kHardly.cosine, 100 * kLittle.length, kLittle.cosine)) +
-      word("Fight", "A pair of exits fights in a layer where its cosine is below 0 in every batch.");
+      word("Fight",
+           "A pair of exits fights in a layer where its cosine is below 0 in every batch. The cosine of all "
+           "batches "
+           "together weighs those with long gradients more, so that it may lie outside those of single "
+           "batches.");
   return "<dl>\n" + words + "</dl>\n";
 }
 

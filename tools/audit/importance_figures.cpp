@@ -167,7 +167,7 @@ Figure spearman_bars(const ImportanceReport& report, const UnitsAudit& units) {
     rows += fmt::format("{} {:.6g} {:.6g} {:.6g}\n", row, c.agreement.mean_spearman(), *least, *most);
     tics += fmt::format("{}{} {}", row == 0 ? "" : ", ",
                         gnuplot_tic(fmt::format("{}{}", c.definition,
-                                                c.has_sign ? ", signed" : fmt::format(", {}", c.source))),
+                                                c.has_sign ? ", signed sum" : fmt::format(", {}", c.source))),
                         row);
     ++row;
   }

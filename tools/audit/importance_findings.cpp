@@ -60,21 +60,21 @@ std::string order_finding(const ImportanceReport& report, const UnitsAudit& unit
 }
 
 // An absolute score beside the change with its sign.
-std::string sign_finding(const UnitsAudit& units) {
+std::string sign_finding(const ImportanceReport& report, const UnitsAudit& units) {
   const auto better = std::count_if(units.removed.begin(), units.removed.end(),
                                     [](const Removed& r) { return r.change.total() < 0; });
   if (better == 0)
     return fmt::format("None of the {} {} lowers the loss by going.", units.removed.size(), plural(units));
-  std::string text =
-      fmt::format("{} of the {} {} lower the loss by going, which an absolute score cannot say", better,
-                  units.removed.size(), plural(units));
-  // Row 0 of the matrix is the removal of every unit of a layer, row 1 the paper's score.
-  if (units.units == Units::heads) {
-    text +=
-        fmt::format(": with the change and its sign, which is what pruning should go by, Spearman is {:.2f}",
-                    units.matrix.spearman[1][0] + 0.0);
+  std::vector<std::vector<double>> scores(static_cast<std::size_t>(report.layers)), changes = scores;
+  for (const Misjudged& m : audit::misjudged(report.audit, units)) {
+    scores[static_cast<std::size_t>(m.layer - 1)].push_back(m.score);
+    changes[static_cast<std::size_t>(m.layer - 1)].push_back(m.change);
   }
-  return text + ".";
+  return fmt::format(
+      "{} of the {} {} lower the loss by going, which an absolute score cannot say: with the change and its "
+      "sign, which "
+      "is what pruning should go by, that score's Spearman is {:.2f}.",
+      better, units.removed.size(), plural(units), audit::agreement(scores, changes).mean_spearman() + 0.0);
 }
 
 bool has_all(const ImportanceReport& report) {
@@ -95,13 +95,22 @@ std::string all_finding(const ImportanceReport& report, const UnitsAudit& units)
       verdict(by_all(units, report.audit.loss)), by_all(units, report.audit.loss));
 }
 
+// The share whose removal raises the loss.
+double rising(const UnitsAudit& units) {
+  const auto rises = std::count_if(units.removed.begin(), units.removed.end(),
+                                   [](const Removed& r) { return r.change.total() > 0; });
+  return static_cast<double>(rises) / static_cast<double>(units.removed.size());
+}
+
 std::string size_finding(const UnitsAudit& units) {
   std::string text = fmt::format(
       "The scores of the removed {0} add up to {1:.2f} times their true changes (absolute values both), "
       "those of the "
-      "gate to {2:.2f} times. The sign that the signed sum predicts is right for {3}, the gate's for {4}.",
+      "gate to {2:.2f} times. The sign that the signed sum predicts is right for {3}, the gate's for {4}, "
+      "and that the "
+      "loss rises for {5}.",
       plural(units), units.paper_ratio, units.gate_ratio, percent_text(units.paper_signs),
-      percent_text(units.gate_signs));
+      percent_text(units.gate_signs), percent_text(rising(units)));
   if (units.units == Units::heads) {
     text +=
         " The paper's sum counts a head's output twice (W_V and W_O say the same) and adds a term of W_Q and "
@@ -151,10 +160,11 @@ std::string together_finding(const ImportanceReport& report) {
   const auto kept = static_cast<std::size_t>(a.heads.budget);
   const std::size_t gone = most + 1 > kept ? most + 1 - kept : 1;
   std::string text = fmt::format(
-      "With the lowest {} heads of a layer gone together, {} kept, the loss of {:.3f} changes, on average "
+      "With the lowest {} heads of a layer (by scores from {}) gone together, {} kept, the loss of {:.3f} "
+      "changes, on average "
       "over layers, "
       "by ",
-      gone, kept, a.whole.total());
+      gone, a.loss, kept, a.whole.total());
   const audit::CumulativeRemoval *paper = nullptr, *random = nullptr;
   for (const audit::CumulativeRemoval& c : a.cumulative) {
     text += fmt::format("{}{} ({})", &c == &a.cumulative.front() ? "" : ", ", signed_text(c.mean(gone), 4),
@@ -179,11 +189,12 @@ std::string wrong_finding(const ImportanceReport& report, const UnitsAudit& unit
   const audit::WorstMisjudged worst = audit::worst_misjudged(audit::misjudged(report.audit, units), 1);
   std::vector<std::string> said;
   const auto say = [&](const char* how, const Misjudged& m) {
-    said.push_back(fmt::format(
-        "Most {}, by rank in its layer: {} {} of layer {} (score {:.2g}, true change {:+.2g}; {} of {} "
-        "by score, {} of {} by signed change).",
-        how, singular(units), m.place + 1, m.layer, m.score, m.change, m.rank_by_score, m.of,
-        m.rank_by_change, m.of));
+    said.push_back(
+        fmt::format("Most {} by the score from {}, in rank: {} {} of layer {} (score {:.2g}, true change "
+                    "{:+.2g}; {} of {} "
+                    "by score, {} of {} by signed change).",
+                    how, report.audit.loss, singular(units), m.place + 1, m.layer, m.score, m.change,
+                    m.rank_by_score, m.of, m.rank_by_change, m.of));
   };
   for (const Misjudged& m : worst.over) say("over-estimated", m);
   for (const Misjudged& m : worst.under) say("under-estimated", m);
@@ -194,9 +205,10 @@ std::string kept_finding(const ImportanceReport& report) {
   const UnitsAudit& heads = report.audit.heads;
   const audit::ScoreMatrix& m = heads.matrix;  // row 0: removal, row 1: the paper's score
   std::string text = fmt::format(
-      "Of the heads that cost most to remove, {} a layer, the paper's score keeps {}; at random it would be "
+      "Of the heads that cost most to remove, {} a layer, the paper's score from {} keeps {}; at random it "
+      "would be "
       "{}.",
-      heads.budget, percent_text(m.kept[0][1]), percent_text(m.kept_by_chance));
+      heads.budget, report.audit.loss, percent_text(m.kept[0][1]), percent_text(m.kept_by_chance));
   const Misjudged* costliest = nullptr;
   const std::vector<Misjudged> all = audit::misjudged(report.audit, heads);
   for (const Misjudged& x : all) {
@@ -226,7 +238,7 @@ std::string importance_headline(const ImportanceReport& report) {
     said.push_back(fmt::format("{} for {} (Spearman {:.2f})", verdict(found), plural(*units), found));
   }
   if (said.empty()) return "No layer has two units that were removed: there is no order to compare";
-  return fmt::format("The Taylor score{} tells which units matter to its loss: {}",
+  return fmt::format("The Taylor score{} tells how far a unit’s removal moves its loss, up or down: {}",
                      all ? " that slenderising goes by" : "", fmt::join(said, " and "));
 }
 
@@ -247,7 +259,7 @@ std::vector<Findings> importance_findings(const ImportanceReport& report) {
     }
     if (has_all(report)) out.push_back(all_finding(report, *units));
     out.push_back(order_finding(report, *units));
-    out.push_back(sign_finding(*units));
+    out.push_back(sign_finding(report, *units));
     if (std::string wrong = wrong_finding(report, *units); !wrong.empty()) out.push_back(std::move(wrong));
     out.push_back(size_finding(*units));
     out.push_back(layers_finding(report, *units));

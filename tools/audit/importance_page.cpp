@@ -108,6 +108,7 @@ alone; features (Eq. 5: the teacher’s hidden states); all, which is prediction
 <dt>Equalised, normalised</dt><dd>Equalisation (Eq. 3) multiplies what reaches layer k by 1/(L&minus;k+1). Within a layer that changes no order; between
 layers it does. Normalised scores are divided by their layer’s root mean square, as a global budget does: then equalisation is without
 effect there too.</dd>
+<dt>One by one, random</dt><dd>Orders in which several heads are removed: by the true change of each alone; at random.</dd>
 <dt>Signed sum</dt><dd>&Sigma; g<sub>w</sub> w without the bars: minus it is the paper’s forecast of the change with its sign.</dd>
 <dt>Well, in the main, in part, hardly</dt><dd>A mean Spearman over layers of at least 0.8, of at least 0.6, of at least 0.3, and below.</dd>
 <dt>Spearman, Kendall</dt><dd>Rank correlations: 1 the same order, 0 none, &minus;1 the reverse. A constant side counts as 0.</dd>

@@ -206,7 +206,7 @@ std::string comparison_details(const ImportanceReport& report) {
                            : c.layers == Comparison::Layers::equalised ? ", equalised"
                                                                        : ", normalised";
       rows += fmt::format("<tr><th scope=\"row\">{}, {}{}{}</th><td>{}</td>{}</tr>\n", c.definition, c.source,
-                          c.has_sign ? ", signed" : "", layers, c.truth, comparison_cells(c));
+                          c.has_sign ? ", signed sum" : "", layers, c.truth, comparison_cells(c));
     }
     if (rows.empty()) continue;
     const char* what = plural(*units);

@@ -49,7 +49,7 @@ std::string comparison_table(const UnitsAudit& units) {
     if (c.definition == "gate" && c.source != units.comparisons.front().source) continue;
     const auto [least, most] = std::minmax_element(a.spearman.begin(), a.spearman.end());
     std::string name = fmt::format("{}, {}", c.definition, c.source);
-    if (c.has_sign) name += ", signed";
+    if (c.has_sign) name += ", signed sum";
     if (c.layers != Comparison::Layers::plain) name += fmt::format(", {}", layers_name(c.layers));
     rows += fmt::format("  {:<36}{:<14}{:>9.2f}{:>18}{:>9.2f}{:>12.2f}\n", name, c.truth, a.mean_spearman(),
                         fmt::format("({:.2f}, {:.2f})", *least, *most), a.mean_kendall(), a.spearman_across);
