@@ -259,7 +259,11 @@ void check(Stage stage, const Settings& s) {
 Settings decided(Stage stage, Settings s) {
   const bool release = s.fidelity == "release";
   const bool tuned = s.fidelity == "tuned";
-  if (s.prediction == "auto") s.prediction = stage == Stage::assist && release ? "both" : "soft";
+  if (s.prediction == "auto") {
+    s.prediction = stage == Stage::assist && release ? "both" : "soft";
+    // A few thousand sentences teach hidden states better than they teach predictions (docs/results.md).
+    if (stage == Stage::recover && tuned && !s.no_features) s.prediction = "none";
+  }
   if (s.importance == "auto") s.importance = release ? "release" : "paper";
   if (s.importance_hard == -1) s.importance_hard = s.importance == "release" ? 0.1 : 0;
   if (s.embedding == "auto") s.embedding = tuned ? "weighted" : "plain";

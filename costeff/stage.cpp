@@ -370,8 +370,8 @@ void Run::evaluate_now() {
   }
   folder_.log({{"step", step_now()}, {"dev", to_json(e)}});
   // A metric may be nan (the correlation of a constant): anything is better than that. Where sizes still
-  // change or predictions are not trained yet, there is no best model.
-  const bool counts = stage_ != Stage::slenderise && phase_ + 1 == phases_.size() && phase().predictions;
+  // change or another phase comes, there is no best model.
+  const bool counts = stage_ != Stage::slenderise && phase_ + 1 == phases_.size();
   const double before = result_.best_step == 0 ? kNan : result_.best.mean_score();
   const bool best = counts && (std::isnan(before) || e.mean_score() > before);
   if (best) {

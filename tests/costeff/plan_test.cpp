@@ -132,7 +132,12 @@ TEST(Plan, RecoveryLearnsFeaturesAloneFirstUnlessTuned) {
     EXPECT_THAT(all(phases, &Phase::predictions), ElementsAre(false, true));
   }
   Settings s = settings(Stage::recover, "tuned");
-  EXPECT_THAT(steps(planned(Stage::recover, s)), ElementsAre(900));
+  const std::vector<Phase> alone = planned(Stage::recover, s);
+  EXPECT_THAT(names(alone), ElementsAre("features"));
+  EXPECT_THAT(steps(alone), ElementsAre(900));
+  EXPECT_FALSE(alone[0].predictions);
+  s.prediction = "soft";
+  EXPECT_THAT(names(planned(Stage::recover, s)), ElementsAre("predictions"));
   s.feature_epochs = 0.25;
   EXPECT_THAT(steps(planned(Stage::recover, s)), ElementsAre(25, 900));
   s.no_features = true;

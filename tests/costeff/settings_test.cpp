@@ -51,7 +51,7 @@ TEST(Settings, FidelityDecidesWhatIsAuto) {
                          Row{Stage::slenderise, "tuned", "soft", "paper", "weighted", 0},
                          Row{Stage::recover, "paper", "soft", "paper", "plain", 6},
                          Row{Stage::recover, "release", "soft", "release", "plain", 6},
-                         Row{Stage::recover, "tuned", "soft", "paper", "weighted", 0}}) {
+                         Row{Stage::recover, "tuned", "none", "paper", "weighted", 0}}) {
     const std::string what = fmt::format("{} {}", name_of(row.stage), row.fidelity);
     Settings s = default_settings(row.stage);
     s.fidelity = row.fidelity;
@@ -64,6 +64,9 @@ TEST(Settings, FidelityDecidesWhatIsAuto) {
     EXPECT_EQ(now.embedding, row.embedding) << what;
     EXPECT_EQ(now.feature_epochs, row.feature_epochs) << what;
     EXPECT_EQ(now.feature_lr, 3e-4) << what;
+    Settings alone = s;
+    alone.no_features = true;
+    EXPECT_NE(decided(row.stage, alone).prediction, "none") << what << ": something must be learned";
     EXPECT_EQ(now.pooling, "auto") << "the model decides";
 
     s.prediction = "hard";
