@@ -56,9 +56,9 @@ std::vector<Phase> assistant_phases(const Settings& s, std::int64_t steps_per_ep
 }
 
 std::vector<Phase> recovery_phases(const Settings& s, std::int64_t steps_per_epoch) {
-  std::vector<Phase> phases = {features_alone(s, steps_per_epoch),
-                               phase(s.prediction == "none" ? "features" : "predictions", s,
-                                     s.epochs * steps_per_epoch, s.lr)};
+  std::vector<Phase> phases = {
+      features_alone(s, steps_per_epoch),
+      phase(s.prediction == "none" ? "features" : "predictions", s, s.epochs * steps_per_epoch, s.lr)};
   phases.back().features = !s.no_features;
   phases.back().predictions = s.prediction != "none";
   if (s.exit_losses == "last") phases.back().trains = Phase::Trains::last_exit;
