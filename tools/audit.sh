@@ -18,7 +18,7 @@ audit() { # NAME ARGUMENTS...
   "$costeff" audit "${@:2}" | tee "$out/$1.txt"
 }
 audit assistant gradients "${subject[@]}" --html "$out/assistant.html" --json "$out/assistant.json"
-audit recovery gradients "${slender[@]}" --stage recover --html "$out/recovery.html" --json "$out/recovery.json"
+audit recovery gradients "${slender[@]}" --stage recover --prediction soft --html "$out/recovery.html" --json "$out/recovery.json"
 audit importance importance "${subject[@]}" --cumulative --heads 2 --ffn 128 --html "$out/importance.html" \
   --json "$out/importance.json" --figures "$out"
 audit path path "${subject[@]}" --from exit.3 --to encoder.layer.0.intermediate.weight --entry 5,7 --svg "$out/path.svg"
