@@ -61,7 +61,6 @@ PipelineSettings recipe(std::string_view name) {
     p[Stage::slenderise].epochs = 1;
     p[Stage::recover].epochs = 6;
     p[Stage::recover].lr = 5e-4;
-    p[Stage::recover].prediction = "soft";
     for (Settings& s : p.stages) s.holdout = 1000;
   }
   return p;

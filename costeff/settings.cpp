@@ -261,7 +261,7 @@ Settings decided(Stage stage, Settings s) {
   const bool tuned = s.fidelity == "tuned";
   if (s.prediction == "auto") {
     s.prediction = stage == Stage::assist && release ? "both" : "soft";
-    // A few thousand sentences teach hidden states better than they teach predictions (docs/results.md).
+    // Hidden states alone teach more than they do beside predictions (docs/results.md).
     if (stage == Stage::recover && tuned && !s.no_features) s.prediction = "none";
   }
   if (s.importance == "auto") s.importance = release ? "release" : "paper";
