@@ -48,8 +48,8 @@ class AuditGradientsTest : public CliTest {
 
 TEST_F(AuditGradientsTest, TextJsonAndPageSayTheSame) {
   const std::string page = folder_.path("page.html"), file = folder_.path("out.json");
-  const Outcome outcome = gradients(
-      {"--teacher", teacher_, "--stage", "recover", "--json", file, "--html", page, "--dtype", "f64"});
+  const Outcome outcome = gradients({"--teacher", teacher_, "--stage", "recover", "--prediction", "soft",
+                                     "--json", file, "--html", page, "--dtype", "f64"});
   ASSERT_EQ(outcome.code, 0) << outcome.err << outcome.out;
   EXPECT_THAT(outcome.err, HasSubstr("batches: 2, each one forward pass and 18 backward passes"));
   const Json json = Json::parse(read(file));
