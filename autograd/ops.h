@@ -36,6 +36,8 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
 // to bf16
 Variable linear_bf16(const Variable& x, const Variable& weight);
 Variable linear_bf16(const Variable& x, const Variable& weight, const Variable& bias);
+Variable attention_bf16(const Variable& qkv, std::int64_t heads, const Dropout& dropout,
+                        const LayoutPtr& layout);  // as attention; keeps no probabilities
 
 // ---- activations (ops_activation.cpp)
 Variable tanh(const Variable& x);

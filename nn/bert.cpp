@@ -100,8 +100,9 @@ Variable Bert::attention_context(Forward& f, std::int64_t k, const Variable& hid
   const Layer& l = layers_[static_cast<std::size_t>(k - 1)];
   const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k)});
   const Scope attention_scope(f.tape(), "attention");
-  return attention(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
-                   f.dropout(config_.attention_probs_dropout_prob), layout);
+  const auto product = store_->precision() == Precision::bf16 ? attention_bf16 : attention;
+  return product(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
+                 f.dropout(config_.attention_probs_dropout_prob), layout);
 }
 
 Variable Bert::layer_rows(Forward& f, std::int64_t k, const Variable& context, const Variable& hidden) const {

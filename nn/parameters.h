@@ -29,8 +29,8 @@ struct NamedTensor {
 // Whether weight decay acts on a parameter: not on biases and LayerNorm weights.
 bool decays(std::string_view name);
 
-// What the linear layers of a model multiply: numbers of the parameters' dtype, or f32 ones rounded to bf16
-// (autograd/ops_mixed_precision.cpp).
+// What the linear layers and attention of a model multiply: numbers of the parameters' dtype, or f32 ones
+// rounded to bf16 (autograd/ops_mixed_precision.cpp).
 enum class Precision : std::uint8_t { full, bf16 };
 Precision precision_named(std::string_view name);  // "f32" is full; throws UsageError unless that or "bf16"
 

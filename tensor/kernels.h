@@ -111,6 +111,17 @@ struct Kernels {
                              const T* probabilities, Dropout dropout, const T* dout, T beta, T* dqkv,
                              T* workspace);
 
+  // ---- attention in mixed precision, in the table of f32 only: as above, with q, k, v and dout rounded to
+  // bf16
+  //      by the caller, and dropout(P) and dS (kernels' files) before they are multiplied; sums in f32. The
+  //      backward makes P anew from log_sums [tokens, heads], log sum_j exp(q_i k_j / sqrt(d)) of each query
+  //      (null: not kept), so that nothing of the size of P is in memory.
+  void (*attention_bf16)(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
+                         Dropout dropout, T* out, T* log_sums, T* workspace);
+  void (*attention_bf16_backward)(Sequences sequences, std::int64_t heads, std::int64_t head_dim,
+                                  const bf16* qkv, const T* log_sums, Dropout dropout, const bf16* dout,
+                                  T beta, T* dqkv, T* workspace);
+
   // ---- rows by index: y[i] = table[index[i]]; table[index[i]] += y[i], in the order of i
   void (*gather_rows)(std::int64_t n, std::int64_t cols, const T* table, const std::int32_t* index, T* y);
   void (*scatter_add_rows)(std::int64_t n, std::int64_t cols, const T* y, const std::int32_t* index,

@@ -23,12 +23,13 @@ struct HeadTask {
   T* scratch;
 };
 
-// Elements of scratch for a thread. The larger, the backward, holds V^T [d, n], K, dK, dV [n, d], Q and dO
-// [block, d], P and dS [block, n] and the dropout mask [block, n], n and d rounded up to whole registers.
+// Elements of scratch for a thread. The largest, the backward in mixed precision, holds K^T and V^T [d, n],
+// K, dK, dV [n, d], Q and dO [block, d], P, dropout(P) and dS [block, n] and the dropout mask [block, n], n
+// and d rounded up to whole registers.
 template <class T>
 COSTEFF_INLINE std::int64_t scratch_of_thread(std::int64_t longest, std::int64_t head_dim) {
   const std::int64_t n = round_up(longest, Simd<T>::kLanes), d = round_up(head_dim, Simd<T>::kLanes);
-  return round_up(4 * n * d + 2 * kQueryBlock * d + 3 * kQueryBlock * n + kDropoutBuffer, 64);
+  return round_up(5 * n * d + 2 * kQueryBlock * d + 4 * kQueryBlock * n + kDropoutBuffer, 64);
 }
 
 // Cuts scratch into arrays, each on a whole register.

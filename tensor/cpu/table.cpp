@@ -12,6 +12,7 @@ void fill_all(Kernels<T>& k) {
   fill_layer_norm(k);
   fill_attention(k);
   fill_attention_backward(k);
+  fill_attention_bf16(k);
   fill_rows(k);
   fill_reduce(k);
   fill_loss(k);

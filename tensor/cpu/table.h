@@ -18,6 +18,8 @@ void fill_attention(Kernels<T>& k);
 template <class T>
 void fill_attention_backward(Kernels<T>& k);
 template <class T>
+void fill_attention_bf16(Kernels<T>& k);  // of f32
+template <class T>
 void fill_rows(Kernels<T>& k);
 template <class T>
 void fill_reduce(Kernels<T>& k);

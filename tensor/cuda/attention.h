@@ -29,9 +29,9 @@ template <class T>
 __device__ void load_tile(std::int64_t tile_rows, std::int64_t first, std::int64_t rows,
                           std::int64_t head_dim, const T* from, std::int64_t from_stride, T* tile,
                           std::int64_t stride) {
-  const std::int64_t d = padded_dim(head_dim);
-  for (std::int64_t i = threadIdx.x; i < tile_rows * d; i += blockDim.x) {
-    const std::int64_t r = i / d, c = i % d;
+  const unsigned d = static_cast<unsigned>(padded_dim(head_dim));  // divided by in 32 bits
+  for (unsigned i = threadIdx.x; i < tile_rows * d; i += blockDim.x) {
+    const unsigned r = i / d, c = i % d;
     tile[r * stride + c] = first + r < rows && c < head_dim ? from[(first + r) * from_stride + c] : T(0);
   }
 }

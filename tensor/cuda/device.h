@@ -108,6 +108,11 @@ __device__ inline PhiloxBlock words_of(const RandomSite& site, std::int64_t bloc
                       site.site, static_cast<std::uint32_t>(site.seed),
                       static_cast<std::uint32_t>(site.seed >> 32));
 }
+// Word i < 4. Asked so instead of words.x[i], the words stay in registers.
+__device__ inline std::uint32_t word_of(const PhiloxBlock& words, std::int64_t i) {
+  const std::uint32_t low = i % 2 == 0 ? words.x[0] : words.x[1], high = i % 2 == 0 ? words.x[2] : words.x[3];
+  return i < 2 ? low : high;
+}
 // The factors of elements i .. i + 3, i any.
 template <class T>
 __device__ Group<T> factors(const Mask<T>& mask, std::int64_t i) {
@@ -127,7 +132,7 @@ template <class T>
 __device__ T factor(const Mask<T>& mask, std::int64_t i) {
   if (mask.off) return T(1);
   const PhiloxBlock words = words_of(mask.site, i / 4);
-  return words.x[i % 4] <= mask.last ? T(0) : mask.keep;
+  return word_of(words, i % 4) <= mask.last ? T(0) : mask.keep;
 }
 
 // ---- sums (or the largest) over the lanes of a warp and the threads of a block, the same in each

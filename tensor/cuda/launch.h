@@ -117,4 +117,26 @@ inline std::int64_t attention_backward_workspace(std::int64_t count, std::int64_
   return count * heads * longest;
 }
 
+// Attention on the tensor cores: a block takes kRowsOfBlock rows of one head of one sequence, 16 a warp, and
+// goes over the other side of the scores kOtherRows at a time.
+inline constexpr std::int64_t kRowsOfBlock = 64;
+inline constexpr std::int64_t kOtherRows = 32;
+
+// Words of a row of a tile of bf16 in shared memory, two numbers a word: head_dim padded to whole products of
+// 16, and four more for the banks (tensor/cuda/mma.h).
+inline constexpr std::int64_t tile_stride(std::int64_t head_dim) {
+  return rounded_up(head_dim, 16) / 2 + 4;
+}
+// With `own` tiles of the block's rows (forward: Q; backward: Q and dO, or K and V) and two of the other
+// side's.
+inline Launch attention_bf16_launch(std::int64_t count, std::int64_t heads, std::int64_t longest,
+                                    std::int64_t head_dim, std::int64_t own) {
+  const std::int64_t words = (own * kRowsOfBlock + 2 * kOtherRows) * tile_stride(head_dim);
+  return {.grid_x = static_cast<unsigned>(divided_up(longest, kRowsOfBlock)),
+          .grid_y = static_cast<unsigned>(heads),
+          .grid_z = static_cast<unsigned>(std::min(count, kMostGridY)),
+          .threads = static_cast<unsigned>(kRowsOfBlock / 16 * kWarp),
+          .shared = static_cast<std::size_t>(words) * sizeof(unsigned)};
+}
+
 }  // namespace costeff::cuda

@@ -162,16 +162,7 @@ template <class T>
 Kernels<T> make_table() {
   Kernels<T> k{};
   fill_gemm(k);
-  fill_elementwise(k);
-  fill_bias(k);
-  fill_softmax(k);
-  fill_layer_norm(k);
-  fill_attention(k);
-  fill_attention_backward(k);
-  fill_rows(k);
-  fill_reduce(k);
-  fill_loss(k);
-  fill_adamw(k);
+  fill_own_kernels(k);
   return k;
 }
 

@@ -1,4 +1,5 @@
-// Products of numbers rounded to bf16, against f64 arithmetic on numbers rounded here by other means.
+// Products of numbers rounded to bf16, against f64 arithmetic on numbers rounded here by other means. Where
+// attention rounds within, kernel_attention_test.cpp holds it closer.
 #include <cmath>
 
 #include "tests/autograd/support.h"
@@ -88,10 +89,59 @@ TEST(MixedPrecision, GivesTheSameBitsOnADevice) {
   for (std::size_t i = 0; i < 3; ++i) expect_equal(b.gradients[i], a.gradients[i]);
 }
 
+constexpr Dropout kDropout{0.35, {9, 4, 6}};
+
+struct Packed {
+  LayoutPtr layout = layout_of({0, 9, 10, 24});
+  Tensor qkv = random_tensor({24, 3 * 20}, 1, DType::f32);
+  Tensor dy = random_tensor({24, 20}, 2, DType::f32);
+};
+
+TEST(MixedPrecision, AttentionRoundsWhatItMultiplies) {
+  const Packed p;
+  for (const Dropout& dropout : {Dropout{}, kDropout}) {
+    Tape mixed, exact;
+    const Variable x = mixed.leaf(p.qkv, "qkv"), rx = exact.leaf(eight_bits(p.qkv), "qkv");
+    const Variable y = attention_bf16(x, 2, dropout, p.layout),
+                   expected = attention(rx, 2, dropout, p.layout);
+    // dropout(P) is rounded too: 1 part in 512 of each number that is summed up.
+    expect_close(y.value(), expected.value(), 2e-3, "y");
+    EXPECT_GT(relative_error(y.value(), expected.value()), 1e-5);
+    const Root root{y, p.dy}, rounded_root{expected, eight_bits(p.dy)};
+    expect_close(mixed.backward(std::span(&root, 1)).of(x),
+                 exact.backward(std::span(&rounded_root, 1)).of(rx), 4e-3, "dqkv");
+    expect_equal(attention_bf16(Variable(p.qkv), 2, dropout, p.layout).value(), y.value());
+  }
+}
+
+TEST(MixedPrecision, AttentionKeepsNoProbabilities) {
+  const LayoutPtr layout = layout_of({0, 200});
+  const Tensor qkv = random_tensor({200, 3 * 32}, 1, DType::f32);
+  Tape mixed, full;
+  attention_bf16(mixed.leaf(qkv, "qkv"), 4, {}, layout);
+  attention(full.leaf(qkv, "qkv"), 4, {}, layout);
+  EXPECT_EQ(full.saved_bytes(), 4 * (200 * 96 + 4 * 200 * 200));
+  EXPECT_EQ(mixed.saved_bytes(), 2 * 200 * 96 + 4 * 200 * 4);
+  EXPECT_EQ(mixed.flops(), full.flops());
+}
+
+TEST(MixedPrecision, AttentionGivesTheSameBitsOnADevice) {
+  mock::install();
+  const Packed p;
+  const auto f = [&](std::span<const Variable> in) { return attention_bf16(in[0], 2, kDropout, p.layout); };
+  const Tensor here[] = {p.qkv}, there[] = {p.qkv.to(mock::kMock)};
+  const Outcome a = run(f, here), b = run(f, there);
+  expect_equal(b.value, a.value);
+  expect_equal(b.gradients[0], a.gradients[0]);
+}
+
 TEST(MixedPrecision, IsOfF32) {
   const Variable x(random_tensor({3, 4}, 1)), w(random_tensor({2, 4}, 2));
   const std::string message = error_of([&] { linear_bf16(x, w); });
   EXPECT_NE(message.find("linear_bf16: x must be f32"), std::string::npos) << message;
+  const Variable qkv(random_tensor({24, 60}, 3));
+  const std::string refused = error_of([&] { attention_bf16(qkv, 2, {}, Packed().layout); });
+  EXPECT_NE(refused.find("attention_bf16: qkv must be f32"), std::string::npos) << refused;
 }
 
 }  // namespace

@@ -154,7 +154,8 @@ TEST_P(PackedBatch, ASequenceAloneIsThatSequenceInTheBatch) {
   };
   const Tensor all = attend(x, packed_layout());
   const Tensor alone = attend(x.slice(4, 11).clone(), layout_of({0, 7}));
-  expect_close(alone, all.slice(4, 11), GetParam() == DType::f64 ? 1e-13 : 1e-6);
+  // Few rows have a product of their own, which sums in another order.
+  expect_close(alone, all.slice(4, 11), GetParam() == DType::f64 ? 1e-13 : 5e-6);
 }
 
 }  // namespace

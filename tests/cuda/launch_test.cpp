@@ -99,6 +99,26 @@ TEST(CudaLaunch, AttentionOfBertFitsTheSharedMemoryThatNobodyAsksFor) {
   }
 }
 
+TEST(CudaLaunch, AttentionOnTensorCoresCoversEveryRowAndKeepsItsRowsInDifferentBanks) {
+  for (const std::int64_t longest : {1, 63, 64, 65, 500}) {
+    const cuda::Launch l = cuda::attention_bf16_launch(70000, 12, longest, 64, 1);
+    EXPECT_GE(l.grid_x * cuda::kRowsOfBlock, longest);
+    EXPECT_LT((l.grid_x - 1) * cuda::kRowsOfBlock, longest) << "a block has nothing to do";
+    EXPECT_EQ(l.threads / cuda::kWarp * 16, cuda::kRowsOfBlock);
+    EXPECT_LE(l.grid_z, 65535U) << "more than CUDA allows";
+  }
+  for (const std::int64_t d : {1, 16, 17, 32, 64, 72, 128, 256}) {
+    EXPECT_GE(2 * cuda::tile_stride(d), d);
+    std::vector<int> banks(32);  // of lane 4 g + t, which reads word t of row g
+    for (std::int64_t lane = 0; lane < 32; ++lane)
+      ++banks[static_cast<std::size_t>((lane / 4 * cuda::tile_stride(d) + lane % 4) % 32)];
+    EXPECT_EQ(banks, std::vector<int>(32, 1)) << d;
+  }
+  constexpr std::size_t kWithoutAsking = 48 << 10, kOfA100 = 163 << 10;
+  EXPECT_LE(cuda::attention_bf16_launch(1, 1, 1, 64, 2).shared, kWithoutAsking);
+  EXPECT_LE(cuda::attention_bf16_launch(1, 1, 1, 256, 2).shared, kOfA100);
+}
+
 TEST(CudaRuntime, SaysInASentenceWhyThereIsNoDevice) {
   const std::string reason = cuda::unavailable();
   if (reason.empty()) GTEST_SKIP() << "there is a device";

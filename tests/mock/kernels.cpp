@@ -231,6 +231,32 @@ void fill_sequences(Kernels<T>& k) {
                                   workspace);
     });
   };
+  if constexpr (std::is_same_v<T, float>) {
+    k.attention_bf16 = [](Sequences s, Size heads, Size head_dim, const bf16* qkv, Dropout dropout, T* out,
+                          T* log_sums, T* workspace) {
+      Call call("attention_bf16");
+      const Extents e = sequences_in(call, s);
+      call.in("qkv", qkv, e.tokens * 3 * heads * head_dim);
+      call.out("out", out, e.tokens * heads * head_dim);
+      call.optional_out("log_sums", log_sums, e.tokens * heads);
+      call.out("workspace", workspace, cpu<T>().attention_workspace(s.longest, head_dim));
+      call.run([&] { cpu<T>().attention_bf16(s, heads, head_dim, qkv, dropout, out, log_sums, workspace); });
+    };
+    k.attention_bf16_backward = [](Sequences s, Size heads, Size head_dim, const bf16* qkv, const T* log_sums,
+                                   Dropout dropout, const bf16* dout, T beta, T* dqkv, T* workspace) {
+      Call call("attention_bf16_backward");
+      const Extents e = sequences_in(call, s);
+      call.in("qkv", qkv, e.tokens * 3 * heads * head_dim);
+      call.in("log_sums", log_sums, e.tokens * heads);
+      call.in("dout", dout, e.tokens * heads * head_dim);
+      call.out("dqkv", dqkv, e.tokens * 3 * heads * head_dim);
+      call.out("workspace", workspace, cpu<T>().attention_workspace(s.longest, head_dim));
+      call.run([&] {
+        cpu<T>().attention_bf16_backward(s, heads, head_dim, qkv, log_sums, dropout, dout, beta, dqkv,
+                                         workspace);
+      });
+    };
+  }
   k.gather_rows = [](Size n, Size cols, const T* table, const Index* index, T* y) {
     Call call("gather_rows");
     call.in("table", table, call.index("index", index, n) * cols);

@@ -28,7 +28,9 @@ TYPED_TEST(Backend, EveryTableIsComplete) {
     std::memcpy(entries.data(), &k, sizeof k);
     const bool mixed = std::is_same_v<T, float>;  // mixed precision is of f32
     EXPECT_EQ(k.gemm_bf16 != nullptr, mixed);
-    EXPECT_EQ(std::count(entries.begin(), entries.end(), nullptr), mixed ? 0 : 1);
+    EXPECT_EQ(k.attention_bf16 != nullptr, mixed);
+    EXPECT_EQ(k.attention_bf16_backward != nullptr, mixed);
+    EXPECT_EQ(std::count(entries.begin(), entries.end(), nullptr), mixed ? 0 : 3);
   });
 }
 

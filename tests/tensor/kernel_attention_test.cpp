@@ -1,6 +1,5 @@
 // Attention over packed and padded batches against plain loops in f64.
-#include "tests/tensor/batch.h"
-#include "tests/tensor/kernel_test.h"
+#include "tests/tensor/naive_attention.h"
 
 namespace costeff::testing {
 namespace {
@@ -9,64 +8,6 @@ template <class T>
 class KernelAttention : public ::testing::Test {};
 TYPED_TEST_SUITE(KernelAttention, KernelTypes);
 
-struct Naive {
-  Doubles out, probabilities, dqkv;
-};
-
-template <class T>
-Naive naive_attention(const Batch& batch, std::int64_t heads, std::int64_t d, const std::vector<T>& qkv,
-                      const Dropout& dropout, const std::vector<T>& dout) {
-  const std::int64_t width = heads * d;
-  Naive result{Doubles(static_cast<std::size_t>(batch.tokens() * width)),
-               Doubles(static_cast<std::size_t>(heads * batch.pairs.back())), Doubles(qkv.size())};
-  const auto input = [&](std::int64_t row, std::int64_t part, std::int64_t h, std::int64_t c) {
-    return static_cast<std::size_t>(row * 3 * width + part * width + h * d + c);
-  };
-  const double scale = 1 / std::sqrt(static_cast<double>(d));
-  for (std::size_t s = 0; s < batch.lengths.size(); ++s) {
-    const std::int64_t first = batch.offsets[s], n = batch.offsets[s + 1] - first, keys = batch.lengths[s];
-    for (std::int64_t h = 0; h < heads; ++h) {
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t row = heads * batch.pairs[s] + (h * n + i) * n;  // of the probabilities
-        double* p = result.probabilities.data() + row;
-        double top = -1e300, sum = 0, dot = 0;
-        for (std::int64_t j = 0; j < keys; ++j) {
-          for (std::int64_t c = 0; c < d; ++c) {
-            p[j] += scale * static_cast<double>(qkv[input(first + i, 0, h, c)]) *
-                    static_cast<double>(qkv[input(first + j, 1, h, c)]);
-          }
-          top = std::max(top, p[j]);
-        }
-        for (std::int64_t j = 0; j < keys; ++j) sum += p[j] = std::exp(p[j] - top);
-        Doubles dp(static_cast<std::size_t>(keys));
-        for (std::int64_t j = 0; j < keys; ++j) {
-          p[j] /= sum;
-          const double factor = dropout_factor(dropout, row + j);
-          for (std::int64_t c = 0; c < d; ++c) {
-            const auto o = static_cast<std::size_t>((first + i) * width + h * d + c);
-            const double v = static_cast<double>(qkv[input(first + j, 2, h, c)]),
-                         g = static_cast<double>(dout[o]);
-            result.out[o] += p[j] * factor * v;
-            dp[static_cast<std::size_t>(j)] += factor * g * v;
-            result.dqkv[input(first + j, 2, h, c)] += p[j] * factor * g;
-          }
-          dot += p[j] * dp[static_cast<std::size_t>(j)];
-        }
-        for (std::int64_t j = 0; j < keys; ++j) {
-          const double ds = p[j] * (dp[static_cast<std::size_t>(j)] - dot) * scale;
-          for (std::int64_t c = 0; c < d; ++c) {
-            result.dqkv[input(first + i, 0, h, c)] +=
-                ds * static_cast<double>(qkv[input(first + j, 1, h, c)]);
-            result.dqkv[input(first + j, 1, h, c)] +=
-                ds * static_cast<double>(qkv[input(first + i, 0, h, c)]);
-          }
-        }
-      }
-    }
-  }
-  return result;
-}
-
 template <class T>
 void check(const Kernels<T>& k, const Batch& batch, std::int64_t heads, std::int64_t d,
            const Dropout& dropout) {
@@ -74,7 +15,7 @@ void check(const Kernels<T>& k, const Batch& batch, std::int64_t heads, std::int
                std::to_string(batch.longest));
   const std::int64_t width = heads * d, tokens = batch.tokens(), pairs = heads * batch.pairs.back();
   const auto qkv = random_values<T>(tokens * 3 * width, 31), dout = random_values<T>(tokens * width, 32);
-  const Naive expected = naive_attention(batch, heads, d, qkv, dropout, dout);
+  const NaiveAttention expected = naive_attention(batch, heads, d, qkv, dropout, dout);
   constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
   std::vector<T> workspace(static_cast<std::size_t>(k.attention_workspace(batch.longest, d)), kNaN);
   std::vector<T> out(static_cast<std::size_t>(tokens * width), kNaN),
@@ -126,9 +67,77 @@ TYPED_TEST(KernelAttention, WideScoresStayStable) {
     const auto qkv = random_values<T>(9 * 3 * 4, 33, 60);
     std::vector<T> workspace(static_cast<std::size_t>(k.attention_workspace(9, 4))), out(36), p(81);
     k.attention(batch.view(), 1, 4, qkv.data(), kNoDropout, out.data(), p.data(), workspace.data());
-    const Naive expected = naive_attention(batch, 1, 4, qkv, kNoDropout, out);
+    const NaiveAttention expected = naive_attention(batch, 1, 4, qkv, kNoDropout, out);
     expect_close(p, expected.probabilities,
                  tolerance<T>(2e-3, 1e-11));  // scores of 1e4 carry errors of 1e-3 in f32
+  });
+}
+
+// ---- in mixed precision
+
+std::vector<bf16> narrowed(const std::vector<float>& values) {
+  std::vector<bf16> narrow;
+  narrow.reserve(values.size());
+  for (const float x : values) narrow.push_back(to_bf16(x));
+  return narrow;
+}
+std::vector<float> widened(const std::vector<bf16>& values) {
+  std::vector<float> wide;
+  wide.reserve(values.size());
+  for (const bf16 x : values) wide.push_back(to_f32(x));
+  return wide;
+}
+
+// A number that lies between two bf16 may be rounded either way, by an error of f32: then what it is summed
+// up into is off by up to 1 part in 256 of it, and P' is 1.5 at most. That happens to few.
+void expect_rounded_alike(const std::vector<float>& actual, const Doubles& expected, const char* what) {
+  expect_close(actual, expected, 0x1p-7, what);
+  std::size_t otherwise = 0;
+  for (std::size_t i = 0; i < actual.size(); ++i)
+    otherwise += std::abs(actual[i] - expected[i]) > 1e-5 * std::max(1.0, std::abs(expected[i])) ? 1 : 0;
+  EXPECT_LE(50 * otherwise, actual.size()) << what;
+}
+
+void check_mixed(const Kernels<float>& k, const Batch& batch, std::int64_t heads, std::int64_t d,
+                 const Dropout& dropout) {
+  SCOPED_TRACE("heads " + std::to_string(heads) + ", head_dim " + std::to_string(d) + ", longest " +
+               std::to_string(batch.longest));
+  const std::int64_t width = heads * d, tokens = batch.tokens();
+  const auto qkv = narrowed(random_values<float>(tokens * 3 * width, 31)),
+             dout = narrowed(random_values<float>(tokens * width, 32));
+  const NaiveAttention expected =
+      naive_attention(batch, heads, d, widened(qkv), dropout, widened(dout), true);
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> workspace(static_cast<std::size_t>(k.attention_workspace(batch.longest, d)), kNaN),
+      out(static_cast<std::size_t>(tokens * width), kNaN),
+      log_sums(static_cast<std::size_t>(tokens * heads), kNaN);
+  k.attention_bf16(batch.view(), heads, d, qkv.data(), dropout, out.data(), log_sums.data(),
+                   workspace.data());
+  expect_rounded_alike(out, expected.out, "out");
+  expect_close(log_sums, expected.log_sums, 2e-6, "log_sums");
+  std::vector<float> again(out.size(), kNaN);
+  k.attention_bf16(batch.view(), heads, d, qkv.data(), dropout, again.data(), nullptr, workspace.data());
+  EXPECT_EQ(again, out) << "without keeping the sums";
+  for (const float beta : {0.0F, 1.0F}) {
+    auto dqkv = old_content<float>(tokens * 3 * width, beta);
+    Doubles gradient(dqkv.size());
+    for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = blended(expected.dqkv[i], beta, dqkv[i]);
+    std::fill(workspace.begin(), workspace.end(), kNaN);
+    k.attention_bf16_backward(batch.view(), heads, d, qkv.data(), log_sums.data(), dropout, dout.data(), beta,
+                              dqkv.data(), workspace.data());
+    expect_rounded_alike(dqkv, gradient, "dqkv");
+  }
+}
+
+TEST(KernelAttentionBf16, MatchesPlainLoopsThatRound) {
+  for_each_isa<float>([](const Kernels<float>& k) {
+    for (const std::int64_t d : {1, 6, 32, 72}) {
+      check_mixed(k, Batch({13, 1, 17, 4}), 3, d, kNoDropout);
+      check_mixed(k, Batch({5, 33}), 1, d, kSomeDropout);
+    }
+    check_mixed(k, Batch({130, 64, 65, 2}), 2, 32, kSomeDropout);
+    check_mixed(k, Batch({3, 16, 1}, 5), 2, 8, kSomeDropout);
+    check_mixed(k, Batch({2, 60}, 70), 2, 32, kNoDropout);
   });
 }
 

@@ -107,4 +107,7 @@ inline int __ffs(int x) {
   return __builtin_ffs(x);
 }
 
+// PTX's mma.m16n8k16 on bf16 (tensor/cuda/mma.h says which lane holds what): c += a b.
+void emulated_mma(const unsigned (&a)[4], const unsigned (&b)[2], float (&c)[4]);
+
 // NOLINTEND(readability-identifier-naming)

@@ -191,6 +191,43 @@ int& slot_of_thread(unsigned thread) {
 
 }  // namespace emulation
 
+void emulated_mma(const unsigned (&a)[4], const unsigned (&b)[2], float (&c)[4]) {
+  const auto number = [](std::uint64_t words, unsigned half) {  // of four in two words
+    const auto bits = static_cast<std::uint32_t>(words >> 16 * half) << 16;
+    float x = 0;
+    std::memcpy(&x, &bits, sizeof x);
+    return static_cast<double>(x);
+  };
+  double rows[2][16], columns[2][16];  // of A: g and g + 8; of B: 2t and 2t + 1
+  const unsigned g = emulation::lane() / 4, t = emulation::lane() % 4;
+  const unsigned handed[3][2] = {{a[0], a[1]}, {a[2], a[3]}, {b[0], b[1]}};
+  for (unsigned part = 0; part < 3; ++part) {
+    emulation::put(handed[part][0] | std::uint64_t{handed[part][1]} << 32);
+    emulation::wait_for_warp();
+    for (unsigned u = 0; u < 4; ++u) {
+      for (unsigned i = 0; i < 2; ++i) {
+        const unsigned k = 2 * u + i;
+        if (part < 2) {
+          const std::uint64_t words = emulation::get(4 * g + u);
+          rows[0][k + 8 * part] = number(words, i);
+          rows[1][k + 8 * part] = number(words, 2 + i);
+        } else {
+          for (unsigned column = 0; column < 2; ++column) {
+            const std::uint64_t words = emulation::get(4 * (2 * t + column) + u);
+            columns[column][k] = number(words, i);
+            columns[column][k + 8] = number(words, 2 + i);
+          }
+        }
+      }
+    }
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    double sum = 0;
+    for (unsigned k = 0; k < 16; ++k) sum += rows[i / 2][k] * columns[i % 2][k];
+    c[i] += static_cast<float>(sum);
+  }
+}
+
 void* emulated_shared_memory() {
   return emulation::machine.shared;
 }
