@@ -265,7 +265,8 @@ Settings decided(Stage stage, Settings s) {
     if (stage == Stage::recover && tuned && !s.no_features) s.prediction = "none";
   }
   if (s.importance == "auto") s.importance = release ? "release" : "paper";
-  if (s.importance_hard == -1) s.importance_hard = s.importance == "release" ? 0.1 : 0;
+  // Without labels the first round, whose student is its own teacher, would rank by rounding noise.
+  if (s.importance_hard == -1) s.importance_hard = tuned || s.importance == "release" ? 0.1 : 0;
   if (s.embedding == "auto") s.embedding = tuned ? "weighted" : "plain";
   if (s.feature_lr == 0) s.feature_lr = s.lr;
   if (s.feature_epochs == -1) {

@@ -90,7 +90,8 @@ struct Settings {
   std::int64_t calibration = 512;  // sentences that scores are computed from
   std::string importance =
       "auto";  // paper, release, last-exit (the paper's, of exit L alone) or random; auto: by fidelity
-  double importance_hard = -1;   // share of the hard labels' loss in scores; -1: 0.1 with importance release
+  double importance_hard = -1;   // share of the hard labels' loss in scores; -1: 0.1 when tuned, and with
+                                 // importance release, else 0
   std::string budget = "layer";  // layer, or global: the best of all layers together
   std::string embedding =
       "auto";  // plain, or weighted by the word pieces' counts in the training data; auto: by fidelity

@@ -32,7 +32,8 @@ void add_device(Options& options, std::string* device) {
 
 void add_precision(Options& options, std::string* precision) {
   options.add("precision", "P", precision,
-              "of what linear layers multiply: f32, or bf16 (mixed precision: on a GPU the faster one)");
+              "of what linear layers and attention multiply: f32, or bf16 (mixed precision: on a GPU the "
+              "faster one)");
 }
 
 void use_threads(std::int64_t threads) {

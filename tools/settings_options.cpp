@@ -131,7 +131,8 @@ void add_slender_options(Options& options, Settings& s) {
       "paper or release (Taylor scores), last-exit (of the last exit alone), random; auto: by fidelity");
   options.add(
       "importance-hard", "SHARE", &s.importance_hard,
-      "of the hard labels in what scores are computed from; -1: 0.1 with --importance release, else 0");
+      "of the hard labels in what scores are computed from; -1: 0.1 when tuned or with --importance release, "
+      "else 0");
   options.add("budget", "B", &s.budget, "layer: as many in each; global: the best of all layers together");
   options.add("embedding", "E", &s.embedding,
               "plain truncated SVD, or weighted by how often word pieces occur; auto: by fidelity");

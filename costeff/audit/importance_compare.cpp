@@ -39,11 +39,11 @@ ByLayer normalised(ByLayer scores) {
 // The comparisons of one kind of units.
 class Comparer {
  public:
-  Comparer(const ImportanceAudit& audit, std::int64_t first_exit, UnitsAudit& units)
-      : audit_(audit), first_exit_(first_exit), out_(units) {}
+  Comparer(const ImportanceAudit& audit, std::int64_t first_exit, const UnitsAudit& units)
+      : audit_(audit), first_exit_(first_exit), units_(units) {}
 
-  void add_all() {
-    const Units units = out_.units;
+  std::vector<Comparison> all() {
+    const Units units = units_.units;
     const SourceScores& exits = audit_.sources.front();
     for (const SourceScores& s : audit_.sources) {
       for (const Source& truth : truths_of(s.source)) {
@@ -62,6 +62,7 @@ class Comparer {
     };
     across("paper", of(audit_.equalised.paper, units), of(exits.paper, units));
     across("release", of(audit_.equalised.release, units), of(exits.release, units));
+    return std::move(comparisons_);
   }
 
  private:
@@ -83,21 +84,22 @@ class Comparer {
   void add(const char* definition, const ByLayer& score, const Source& source, const Source& truth,
            bool has_sign = false, Comparison::Layers layers = Comparison::Layers::plain) {
     const auto depth = static_cast<std::size_t>(source.exit > 0 ? source.exit : score.size());
-    ByLayer predicted = by_layer(out_.removed, score.size(), [&](const Removed& r) {
+    ByLayer predicted = by_layer(units_.removed, score.size(), [&](const Removed& r) {
       return has_sign ? -number(score, r) : std::abs(number(score, r));
     });
-    ByLayer changed = by_layer(out_.removed, score.size(), [&](const Removed& r) {
+    ByLayer changed = by_layer(units_.removed, score.size(), [&](const Removed& r) {
       return has_sign ? change(r, truth) : std::abs(change(r, truth));
     });
     predicted.resize(depth);
     changed.resize(depth);
-    out_.comparisons.push_back(
+    comparisons_.push_back(
         {definition, source.name, truth.name, layers, has_sign, agreement(predicted, changed)});
   }
 
   const ImportanceAudit& audit_;
   std::int64_t first_exit_;
-  UnitsAudit& out_;
+  const UnitsAudit& units_;
+  std::vector<Comparison> comparisons_;
 };
 
 void compare_sizes(const ImportanceAudit& audit, UnitsAudit& units) {
@@ -127,7 +129,8 @@ struct Candidate {
   std::vector<std::vector<std::int64_t>> kept;
 };
 
-void fill_matrix(const std::vector<Candidate>& candidates, ScoreMatrix& matrix) {
+ScoreMatrix matrix_of(const std::vector<Candidate>& candidates) {
+  ScoreMatrix matrix;
   for (const Candidate& a : candidates) {
     matrix.names.push_back(a.name);
     std::vector<double>& spearmans = matrix.spearman.emplace_back();
@@ -151,6 +154,7 @@ void fill_matrix(const std::vector<Candidate>& candidates, ScoreMatrix& matrix) 
       kept.push_back(all > 0 ? common / all : 1);
     }
   }
+  return matrix;
 }
 
 std::vector<Candidate> candidates_of(const ImportanceAudit& audit, const UnitsAudit& units) {
@@ -202,9 +206,9 @@ ByLayer absolute(ByLayer values) {
 }
 
 void compare(const ImportanceAudit& audit, std::int64_t first_exit, UnitsAudit& units) {
-  Comparer(audit, first_exit, units).add_all();
+  units.comparisons = Comparer(audit, first_exit, units).all();
   compare_sizes(audit, units);
-  fill_matrix(candidates_of(audit, units), units.matrix);
+  units.matrix = matrix_of(candidates_of(audit, units));
   units.matrix.kept_by_chance = kept_by_chance(of(audit.sources.front().paper, units.units), units.budget);
 }
 

@@ -154,6 +154,11 @@ TEST(AuditImportance, WhatChanceKeepsOfUnequalLayers) {
   compare(audit, 1, units);
   // Of 1, 3 and 2 heads 1, 2 and 2 stay; another choice of as many shares 1, 2 * 2 / 3 and 2 of them.
   EXPECT_NEAR(units.matrix.kept_by_chance, (1 + 4.0 / 3 + 2) / 5, 1e-12);
+  const UnitsAudit once = units;
+  compare(audit, 1, units);
+  EXPECT_EQ(units.comparisons.size(), once.comparisons.size());
+  EXPECT_EQ(units.matrix.names, once.matrix.names);
+  EXPECT_EQ(units.matrix.kept, once.matrix.kept);
 }
 
 TEST(AuditImportance, OneExitAndNoTeacher) {

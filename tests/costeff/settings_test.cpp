@@ -60,7 +60,7 @@ TEST(Settings, FidelityDecidesWhatIsAuto) {
     const Settings now = decided(row.stage, s);
     EXPECT_EQ(now.prediction, row.prediction) << what;
     EXPECT_EQ(now.importance, row.importance) << what;
-    EXPECT_EQ(now.importance_hard, row.importance == std::string("release") ? 0.1 : 0) << what;
+    EXPECT_EQ(now.importance_hard, row.fidelity == std::string("paper") ? 0 : 0.1) << what;
     EXPECT_EQ(now.embedding, row.embedding) << what;
     EXPECT_EQ(now.feature_epochs, row.feature_epochs) << what;
     EXPECT_EQ(now.feature_lr, 3e-4) << what;
