@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "costeff/results.h"
 #include "tensor/error.h"
@@ -41,6 +43,31 @@ void open_folder(const PipelineSettings& p, bool resume) {
   RunFolder::create(p.out, {{"command", "run"},
                             {"settings", to_json(p)},
                             {"environment", environment(device_named(p.stages[0].device))}});
+}
+
+// Whether a stage can have the teacher that the one before it loaded.
+bool share_teacher(const Settings& a, const Settings& b) {
+  return a.teacher == b.teacher && a.task == b.task && a.device == b.device && a.precision == b.precision &&
+         a.threads == b.threads;
+}
+
+// The stages that are not finished yet. The one in which it was stopped, if it was.
+std::optional<Stage> run_stages(const PipelineSettings& p, const PipelineEvents& events) {
+  std::shared_ptr<Teacher> teacher;
+  Settings before;
+  for (const Stage stage : kStages) {
+    if (left_out(p, stage)) continue;
+    const Settings settings = placed(p, stage);
+    if (fs::exists(settings.out + "/result.json")) continue;
+    const bool begun = fs::exists(settings.out + "/config.json");
+    const StageEvents stage_events = events.stage ? events.stage(stage, begun) : StageEvents{};
+    if (!share_teacher(settings, before)) teacher = nullptr;
+    const StageResult result = run_stage(stage, settings, begun, stage_events, std::move(teacher));
+    if (!result.finished) return stage;
+    teacher = result.teacher;
+    before = settings;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -106,15 +133,8 @@ void check(const PipelineSettings& p) {
 PipelineResult run_pipeline(const PipelineSettings& p, bool resume, const PipelineEvents& events) {
   check(p);
   open_folder(p, resume);
-  for (const Stage stage : kStages) {
-    if (left_out(p, stage)) continue;
-    const std::string folder = folder_of(p, stage);
-    if (fs::exists(folder + "/result.json")) continue;
-    const bool begun = fs::exists(folder + "/config.json");
-    const StageEvents stage_events = events.stage ? events.stage(stage, begun) : StageEvents{};
-    const StageResult result = run_stage(stage, placed(p, stage), begun, stage_events);
-    if (!result.finished) return {.finished = false, .stopped_in = stage};
-  }
+  if (const std::optional<Stage> stopped = run_stages(p, events))
+    return {.finished = false, .stopped_in = *stopped};
   if (!fs::exists(p.out + "/results.json")) {
     if (events.note) events.note("measuring the models");
     write_atomically(p.out + "/results.json", measure_results(p).dump(2) + "\n");

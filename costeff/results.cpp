@@ -80,10 +80,12 @@ class Results {
   }
 
   Measured full_depth(const char* name, const std::string& path, const Bert& model) {
-    const ExitsEvaluation all = evaluate_exits(model, task_, data_.dev);
-    const Evaluation timed = evaluate(model, task_, data_.dev);
-    metric_name_ = timed.metrics.back().first;
     const BertConfig& config = model.config();
+    const Evaluation timed = evaluate(model, task_, data_.dev);
+    const ExitsEvaluation all = config.first_exit() < config.layers()
+                                    ? evaluate_exits(model, task_, data_.dev)
+                                    : ExitsEvaluation{.first = config.layers(), .exits = {timed}};
+    metric_name_ = timed.metrics.back().first;
     Json json{{"name", name},
               {"folder", fs::relative(path, p_.out).string()},
               {"parameters", count_parameters(config).total()},

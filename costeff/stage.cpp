@@ -76,7 +76,8 @@ ExitsEvaluation exits_from(const Json& json) {
 // One run, from its settings to its end; the members are what steps, evaluations and checkpoints share.
 class Run {
  public:
-  Run(Stage stage, const Settings& settings, bool resume, const StageEvents& events);
+  Run(Stage stage, const Settings& settings, bool resume, const StageEvents& events,
+      std::shared_ptr<Teacher> teacher);
   StageResult go();
 
  private:
@@ -114,7 +115,7 @@ class Run {
   StageData data_;
   LoadReport report_;
   Classifier student_;
-  std::unique_ptr<Teacher> teacher_;
+  std::shared_ptr<Teacher> teacher_;
   Batcher batcher_;
   std::int64_t steps_per_epoch_;
   SlenderSizes full_;
@@ -158,7 +159,8 @@ StageData data_of(const Settings& s, const Task& task, const StageEvents& events
                    });
 }
 
-Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& events)
+Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& events,
+         std::shared_ptr<Teacher> teacher)
     : stage_(stage),
       s_(effective(stage, settings)),
       device_(device_named(s_.device)),
@@ -166,7 +168,8 @@ Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& 
       task_(task_of(s_)),
       data_(data_of(s_, task_, events)),
       student_(placed(load_student(stage, s_, task_, data_.train, &report_), s_)),
-      teacher_(stage == Stage::finetune ? nullptr : load_teacher(s_, task_, student_)),
+      teacher_(teacher != nullptr || stage == Stage::finetune ? std::move(teacher)
+                                                              : load_teacher(s_, task_, student_)),
       batcher_({.seed = s_.seed,
                 .batch_size = static_cast<std::size_t>(s_.batch),
                 .bucket = s_.bucket,
@@ -188,6 +191,7 @@ Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& 
                      exits->pooling == Pooling::cls ? "[CLS]" : "the mean over real tokens"));
   }
   set_dropout(*student_.model);
+  result_.teacher = teacher_;
   if (teacher_ != nullptr) remember();
   if (const std::optional<RunFolder::Checkpoint> checkpoint = folder_.restore()) resume_from(*checkpoint);
 }
@@ -223,9 +227,10 @@ void Run::remember() {
                       std::any_of(phases_.begin(), phases_.end(), [](const Phase& p) { return p.features; });
   constexpr std::size_t kMegabyte = 1 << 20;
   const auto limit = static_cast<std::size_t>(s_.teacher_memory) * kMegabyte;
-  note(fmt::format("the teacher says its part of {} training sentences", data_.train.size()));
   const auto stopped = [&] { return events_.stop != nullptr && events_.stop->load(); };
   const auto go_on = [&](std::size_t done) {
+    if (done == 0)
+      note(fmt::format("the teacher says its part of {} training sentences", data_.train.size()));
     if (events_.taught)
       events_.taught(static_cast<std::int64_t>(done), static_cast<std::int64_t>(data_.train.size()));
     return !stopped();
@@ -433,8 +438,9 @@ StageResult Run::go() {
 
 }  // namespace
 
-StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events) {
-  return Run(stage, settings, resume, events).go();
+StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events,
+                      std::shared_ptr<Teacher> teacher) {
+  return Run(stage, settings, resume, events, std::move(teacher)).go();
 }
 
 Json environment(Device device) {

@@ -5,11 +5,13 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "costeff/evaluate.h"
 #include "costeff/run_folder.h"
 #include "costeff/settings.h"
+#include "costeff/teacher.h"
 #include "costeff/trainer.h"
 
 namespace costeff {
@@ -36,15 +38,18 @@ struct StageEvents {
 struct StageResult {
   bool finished = false;  // false: stopped from outside, a checkpoint was saved
   std::int64_t steps = 0;
-  std::int64_t best_step = 0;  // 0: the stage keeps its last model alone
-  ExitsEvaluation best;        // on dev
-  double seconds = 0;          // of training, all processes together
+  std::int64_t best_step = 0;        // 0: the stage keeps its last model alone
+  ExitsEvaluation best;              // on dev
+  double seconds = 0;                // of training, all processes together
+  std::shared_ptr<Teacher> teacher;  // with what it remembers; null after fine-tuning
 };
 
 // Runs, or with `resume` goes on with, the run in settings.out, which then holds the models `last` and, where
 // the last phase trains predictions on one set of sizes, `best` by the mean dev score over exits. Throws
-// Error and UsageError as its parts do; what was saved stays.
-StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events);
+// Error and UsageError as its parts do; what was saved stays. `teacher` is the one in settings.teacher where
+// an earlier stage has loaded it, for the same task, device, precision and threads.
+StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events,
+                      std::shared_ptr<Teacher> teacher = nullptr);
 
 // What a run's config.json says of where it runs: versions, threads, processor, kernels, and a device that is
 // not the CPU.

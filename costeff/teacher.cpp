@@ -23,8 +23,15 @@ Tensor rows_of(const Tensor& table, const Tensor& index) {
 
 }  // namespace
 
+bool Teacher::remembers(const EncodedDataset& data, bool hidden, std::size_t batch) const {
+  return !all_.logits.empty() && (!hidden || !all_.hidden.empty()) && batch == batch_ &&
+         data.ids == data_.ids && data.token_types == data_.token_types && data.offsets == data_.offsets;
+}
+
 bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
                        const std::function<bool(std::size_t done)>& go_on) {
+  if (remembers(data, hidden, batch)) return true;
+  all_ = {};
   const BertConfig& c = model_->config();
   const DType dtype = model_->parameters().dtype();
   const auto sequences = static_cast<std::int64_t>(data.size());
@@ -33,20 +40,17 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
   const std::int64_t numbers = exits * sequences * c.num_labels() + states * tokens * c.hidden_size;
   if (static_cast<double>(numbers) * static_cast<double>(size_of(dtype)) > static_cast<double>(limit))
     return false;
-  all_ = {.first = c.first_exit()};
+  TeacherOutputs all{.first = c.first_exit()};
   for (std::int64_t i = 0; i < exits; ++i)
-    all_.logits.push_back(Tensor::empty({sequences, c.num_labels()}, dtype, model_->device()));
+    all.logits.push_back(Tensor::empty({sequences, c.num_labels()}, dtype, model_->device()));
   for (std::int64_t i = 0; i < states; ++i)
-    all_.hidden.push_back(Tensor::empty({tokens, c.hidden_size}, dtype, model_->device()));
+    all.hidden.push_back(Tensor::empty({tokens, c.hidden_size}, dtype, model_->device()));
 
   std::vector<std::int32_t> order(data.size());
   std::iota(order.begin(), order.end(), 0);
   Batch part;
   for (std::size_t begin = 0; begin < data.size(); begin += batch) {
-    if (go_on && !go_on(begin)) {
-      all_ = {};
-      return false;
-    }
+    if (go_on && !go_on(begin)) return false;
     const std::size_t end = std::min(begin + batch, data.size());
     fill_batch(data, std::span(order).subspan(begin, end - begin), std::nullopt, part);
     const TeacherOutputs said = teach(*model_, token_batch(part));
@@ -56,15 +60,17 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
         to[i].slice(static_cast<std::int64_t>(first), static_cast<std::int64_t>(last)).copy_from(from[i]);
       }
     };
-    rows(all_.logits, said.logits, begin, end);
-    rows(all_.hidden, said.hidden, data.offsets[begin], data.offsets[end]);
+    rows(all.logits, said.logits, begin, end);
+    rows(all.hidden, said.hidden, data.offsets[begin], data.offsets[end]);
   }
-  data_ = &data;
+  all_ = std::move(all);
+  data_ = data;
+  batch_ = batch;
   return true;
 }
 
 TeacherOutputs Teacher::operator()(const Batch& batch, const TokenBatch& tokens) const {
-  return data_ == nullptr ? teach(*model_, tokens) : recall(batch);
+  return all_.logits.empty() ? teach(*model_, tokens) : recall(batch);
 }
 
 TeacherOutputs Teacher::recall(const Batch& batch) const {
@@ -77,7 +83,7 @@ TeacherOutputs Teacher::recall(const Batch& batch) const {
   // Padding rows count nothing in a loss, but must be numbers: the first row's.
   const Tensor rows = Tensor::zeros({static_cast<std::int64_t>(batch.tokens())}, DType::i32);
   for (std::size_t s = 0; s < batch.sequences(); ++s) {
-    const std::size_t from = data_->offsets[static_cast<std::size_t>(batch.places[s])];
+    const std::size_t from = data_.offsets[static_cast<std::size_t>(batch.places[s])];
     std::int32_t* own = rows.host<std::int32_t>() + batch.offsets[s];
     std::iota(own, own + batch.lengths[s], static_cast<std::int32_t>(from));
   }

@@ -88,6 +88,26 @@ TEST(Teacher, RefusesAboveItsLimit) {
   EXPECT_EQ(teacher(batch, token_batch(batch)).hidden.size(), 4);
 }
 
+// Other sentences, other batches or hidden states that it does not remember are said.
+TEST(Teacher, DoesNotSayAgainWhatItRemembers) {
+  const EncodedDataset data = random_dataset(11), other = random_dataset(12);
+  Teacher teacher(assistant());
+  const auto says = [&](const EncodedDataset& of, bool hidden, std::size_t batch) {
+    bool said = false;
+    EXPECT_TRUE(teacher.remember(of, hidden, batch, kAmple, [&](std::size_t) { return said = true; }));
+    return said;
+  };
+  EXPECT_TRUE(says(data, false, 4));
+  EXPECT_FALSE(says(data, false, 4));
+  EXPECT_TRUE(says(data, true, 4));
+  EXPECT_FALSE(says(data, true, 4));
+  EXPECT_FALSE(says(data, false, 4));
+  EXPECT_TRUE(says(data, true, 3));
+  EXPECT_TRUE(says(other, true, 3));
+  const Batch batch = shuffled(other);
+  expect_same(teacher(batch, token_batch(batch)), teach(teacher.model(), token_batch(batch)), batch);
+}
+
 TEST(Teacher, StopsWhenItIsTold) {
   const EncodedDataset data = random_dataset(11);
   Teacher teacher(assistant());

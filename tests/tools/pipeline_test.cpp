@@ -119,6 +119,27 @@ TEST_F(PipelineTest, FromABackboneToASlenderModelAndItsReport) {
   EXPECT_THAT(again.err, HasSubstr("newly initialised: bert.pooler.dense.weight"));
 }
 
+// The assistant teaches slenderising and recovery, and says its part once where both have the same batches.
+// What recovery learns is what it learns by itself.
+TEST_F(PipelineTest, TheTeacherOfTwoStagesSaysItsPartOnce) {
+  const auto said = [&](const std::string& out, const Words& more) {
+    const Outcome outcome = run(pipeline(out, more));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    const std::string text = outcome.out + outcome.err, part = "the teacher says its part";
+    int times = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++times;
+    return times;
+  };
+  const std::string out = folder_.path("run");
+  EXPECT_EQ(said(out, {}), 2) << "the assistant's teacher, and the assistant";
+  EXPECT_EQ(said(folder_.path("other"), {"--set", "slenderise.batch=3"}), 3);
+  const std::vector<std::string> together = traces(out);
+  fs::remove_all(out + "/recover");
+  fs::remove(out + "/results.json");
+  ASSERT_EQ(run({"run", "--out", out, "--resume"}).code, 0);
+  EXPECT_EQ(traces(out), together);
+}
+
 TEST_F(PipelineTest, KilledTwentyTimesAcrossAllStagesEndsTheSame) {
   const std::string whole = folder_.path("whole");
   ASSERT_EQ(run(pipeline(whole)).code, 0);
