@@ -1,6 +1,7 @@
 // What the files of operations share: picking the kernels, recording, refusing shapes.
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "autograd/ops.h"
@@ -55,15 +56,18 @@ inline void require_one_device(const Op& op, const Tensor& x, const Tensor& y) {
        to_string(x.device()), describe(y), to_string(y.device()));
 }
 
-// Throws Error unless the inputs fit and are all on one device.
+// Throws Error unless the inputs fit, are of one dtype and all on one device.
 inline void require(bool fits, const Op& op, std::string_view what,
                     std::initializer_list<const Variable*> inputs) {
-  if (!fits) {
+  const Tensor& first = (*inputs.begin())->value();
+  const bool one_dtype = std::all_of(inputs.begin(), inputs.end(),
+                                     [&](const Variable* x) { return x->dtype() == first.dtype(); });
+  if (!fits || !one_dtype) {
     std::string shapes;
     for (const Variable* input : inputs) shapes += (shapes.empty() ? "" : ", ") + describe(input->value());
-    fail("op {}: {}; inputs: {}", op.name, what, shapes);
+    fail("op {}: {}; inputs: {}", op.name, fits ? "unequal dtypes" : what, shapes);
   }
-  for (const Variable* input : inputs) require_one_device(op, (*inputs.begin())->value(), input->value());
+  for (const Variable* input : inputs) require_one_device(op, first, input->value());
 }
 
 inline void require_probability(const Dropout& dropout, const Op& op,

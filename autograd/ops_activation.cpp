@@ -8,8 +8,9 @@ namespace {
 void tanh_backward(const Record& r, Backward& b) {
   const Slot dx = b.slot(0);
   if (!dx) return;
+  const Tensor y = r.saved(0).to(b.dy().device());
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.tanh_backward(b.dy().numel(), r.saved(0).data<T>(), b.dy().data<T>(), dx.beta<T>(), dx.data<T>());
+    k.tanh_backward(b.dy().numel(), y.data<T>(), b.dy().data<T>(), dx.beta<T>(), dx.data<T>());
   });
 }
 const Op kTanh("tanh", "y = tanh x", tanh_backward);
@@ -18,9 +19,10 @@ const Op kTanh("tanh", "y = tanh x", tanh_backward);
 void gelu_backward(const Record& r, Backward& b) {
   const Slot dx = b.slot(0);
   if (!dx) return;
+  const Tensor x = r.saved(0).to(b.dy().device());
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.bias_gelu_backward(b.dy().shape().rows(), b.dy().shape().cols(), r.saved(0).data<T>(), nullptr,
-                         b.dy().data<T>(), dx.beta<T>(), dx.data<T>(), T(0), nullptr);
+    k.bias_gelu_backward(b.dy().shape().rows(), b.dy().shape().cols(), x.data<T>(), nullptr, b.dy().data<T>(),
+                         dx.beta<T>(), dx.data<T>(), T(0), nullptr);
   });
 }
 const Op kGelu("gelu", "y = x Phi(x)", gelu_backward);
@@ -46,8 +48,9 @@ const Op kBiasGelu("bias_gelu", "y = gelu(x + bias)", bias_gelu_backward);
 void softmax_backward(const Record& r, Backward& b) {
   const Slot dx = b.slot(0);
   if (!dx) return;
+  const Tensor y = r.saved(0).to(b.dy().device());
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.softmax_backward(b.dy().shape().rows(), b.dy().shape().cols(), r.saved(0).data<T>(), b.dy().data<T>(),
+    k.softmax_backward(b.dy().shape().rows(), b.dy().shape().cols(), y.data<T>(), b.dy().data<T>(),
                        dx.beta<T>(), dx.data<T>());
   });
 }
@@ -57,9 +60,10 @@ const Op kSoftmax("softmax", "y = e^x / sum e^x", softmax_backward);
 void log_softmax_backward(const Record& r, Backward& b) {
   const Slot dx = b.slot(0);
   if (!dx) return;
+  const Tensor y = r.saved(0).to(b.dy().device());
   compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-    k.log_softmax_backward(b.dy().shape().rows(), b.dy().shape().cols(), r.saved(0).data<T>(),
-                           b.dy().data<T>(), dx.beta<T>(), dx.data<T>());
+    k.log_softmax_backward(b.dy().shape().rows(), b.dy().shape().cols(), y.data<T>(), b.dy().data<T>(),
+                           dx.beta<T>(), dx.data<T>());
   });
 }
 const Op kLogSoftmax("log_softmax", "y = x - log sum e^x", log_softmax_backward);

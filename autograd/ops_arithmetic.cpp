@@ -84,7 +84,7 @@ Variable reduce(const Op& op, const Variable& x, double factor) {
 }  // namespace
 
 Variable add(const Variable& a, const Variable& b) {
-  require(a.shape() == b.shape() && a.dtype() == b.dtype(), kAdd, "unequal shapes", {&a, &b});
+  require(a.shape() == b.shape(), kAdd, "unequal shapes", {&a, &b});
   Tensor y = empty_like(a.value());
   compute(y, [&]<class T>(const Kernels<T>& k) {
     k.add(y.numel(), a.value().data<T>(), b.value().data<T>(), y.data<T>());
@@ -93,7 +93,7 @@ Variable add(const Variable& a, const Variable& b) {
 }
 
 Variable multiply(const Variable& a, const Variable& b) {
-  require(a.shape() == b.shape() && a.dtype() == b.dtype(), kMultiply, "unequal shapes", {&a, &b});
+  require(a.shape() == b.shape(), kMultiply, "unequal shapes", {&a, &b});
   Tensor y = empty_like(a.value());
   compute(y, [&]<class T>(const Kernels<T>& k) {
     k.multiply(y.numel(), a.value().data<T>(), b.value().data<T>(), T(0), y.data<T>());

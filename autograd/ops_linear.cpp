@@ -58,9 +58,8 @@ void linear_backward(const Record& r, Backward& back) {
 const Op kLinear("linear", "y = x W^T + b", linear_backward);
 
 Variable linear(const Variable& x, const Variable& w, const Variable* bias) {
-  require(x.shape().rank() == 2 && w.shape().rank() == 2 && x.shape()[1] == w.shape()[1] &&
-              x.dtype() == w.dtype(),
-          kLinear, "x must be [rows, in] and the weight [out, in]", {&x, &w});
+  require(x.shape().rank() == 2 && w.shape().rank() == 2 && x.shape()[1] == w.shape()[1], kLinear,
+          "x must be [rows, in] and the weight [out, in]", {&x, &w});
   const std::int64_t rows = x.shape()[0];
   const std::int64_t out = w.shape()[0];
   const std::int64_t in = w.shape()[1];
@@ -85,8 +84,7 @@ Variable matmul(const Variable& a, const Variable& b, bool trans_b) {
   const Shape& sa = a.shape();
   const Shape& sb = b.shape();
   const bool ranks = sa.rank() == sb.rank() && (sa.rank() == 2 || (sa.rank() == 3 && sa[0] == sb[0]));
-  require(ranks && a.dtype() == b.dtype() && sa[-1] == (trans_b ? sb[-1] : sb[-2]), kMatmul,
-          "shapes do not fit", {&a, &b});
+  require(ranks && sa[-1] == (trans_b ? sb[-1] : sb[-2]), kMatmul, "shapes do not fit", {&a, &b});
   const std::int64_t batch = sa.rank() == 3 ? sa[0] : 1;
   const std::int64_t m = sa[-2];
   const std::int64_t k = sa[-1];

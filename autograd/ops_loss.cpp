@@ -27,10 +27,11 @@ void squared_error_backward(const Record& r, Backward& back) {
   for (std::size_t i = 0; i < 2; ++i) {
     const Slot slot = back.slot(i);
     if (!slot) continue;
+    const Tensor there = a.to(slot.tensor.device()), b = r.saved(1).to(slot.tensor.device());
     compute(slot.tensor, [&]<class T>(const Kernels<T>& k) {
       const T* weights = r.details.saved.size() > 2 ? r.saved(2).data<T>() : nullptr;
       k.squared_error_backward(a.shape().rows(), a.shape().cols(), weights,
-                               static_cast<T>(i == 0 ? factor : -factor), a.data<T>(), r.saved(1).data<T>(),
+                               static_cast<T>(i == 0 ? factor : -factor), there.data<T>(), b.data<T>(),
                                slot.beta<T>(), slot.data<T>());
     });
   }
@@ -106,14 +107,13 @@ Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, doubl
 }
 
 Variable mean_squared_error(const Variable& a, const Variable& b) {
-  require(a.shape() == b.shape() && a.dtype() == b.dtype() && a.value().numel() > 0, kSquaredError,
-          "unequal shapes", {&a, &b});
+  require(a.shape() == b.shape() && a.value().numel() > 0, kSquaredError, "unequal shapes", {&a, &b});
   return squared_error(kSquaredError, a, b, {}, 1.0 / static_cast<double>(a.value().numel()));
 }
 
 Variable weighted_squared_error(const Variable& a, const Variable& b, const Tensor& weights) {
-  require(a.shape() == b.shape() && a.shape().rank() == 2 && a.dtype() == b.dtype() &&
-              a.value().numel() > 0 && weights.dtype() == a.dtype() && weights.shape() == Shape{a.shape()[0]},
+  require(a.shape() == b.shape() && a.shape().rank() == 2 && a.value().numel() > 0 &&
+              weights.dtype() == a.dtype() && weights.shape() == Shape{a.shape()[0]},
           kWeightedSquaredError, "a and b must be [rows, n] with a weight for each row", {&a, &b});
   require_one_device(kWeightedSquaredError, a.value(), weights);
   return squared_error(kWeightedSquaredError, a, b, weights, 1);

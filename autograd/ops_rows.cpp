@@ -136,16 +136,23 @@ Variable add_embeddings(const Variable& x, const Variable& a, const Tensor& ia, 
 
 Variable concat_rows(std::span<const Variable> parts) {
   if (parts.empty()) fail("op {}: nothing to join", kConcatRows.name);
+  if (parts.size() > kMostInputs) {
+    std::vector<Variable> joined;
+    joined.reserve(parts.size() / kMostInputs + 1);
+    for (; !parts.empty(); parts = parts.subspan(std::min(kMostInputs, parts.size())))
+      joined.push_back(concat_rows(parts.first(std::min(kMostInputs, parts.size()))));
+    return concat_rows(joined);
+  }
   const std::int64_t cols = parts[0].shape().cols();
   std::int64_t rows = 0;
   for (const Variable& part : parts) {
-    require(part.shape().rank() == 2 && part.shape()[1] == cols && part.dtype() == parts[0].dtype(),
-            kConcatRows, "rows of unequal length", {&parts[0], &part});
+    require(part.shape().rank() == 2 && part.shape()[1] == cols, kConcatRows, "rows of unequal length",
+            {&parts[0], &part});
     rows += part.shape()[0];
   }
   Tensor y = empty_like(parts[0].value(), {rows, cols});
   Details details;
-  InlineArray<const Variable*, 6> inputs;
+  InlineArray<const Variable*, kMostInputs> inputs;
   Tape* tape = nullptr;
   std::int64_t begin = 0;
   for (const Variable& part : parts) {

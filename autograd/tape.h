@@ -90,15 +90,16 @@ struct Details {
   InlineArray<Attribute, 4> attributes;
   Dropout dropout;
   LayoutPtr layout;
-  double flops =
-      0;  // of the forward: a multiply-add counts 2; matrix products only, as the cost model counts
+  double flops = 0;  // of the forward: 2 for a multiply-add, matrix products only, as the cost model counts
 };
+
+inline constexpr std::size_t kMostInputs = 6;  // of a record
 
 struct Record {
   const Op* op = nullptr;
   PathId path = 0;
   Tags tags;
-  InlineArray<NodeId, 6> inputs;  // kNoNode where an input is a constant
+  InlineArray<NodeId, kMostInputs> inputs;  // kNoNode where an input is a constant
   NodeId output = kNoNode;
   Details details;
 
@@ -119,7 +120,8 @@ struct Node {
 // The gradients of one backward pass.
 class Gradients {
  public:
-  // Of a variable the pass retained (leaves always); undefined where no root reached it.
+  // Of a variable the pass retained (leaves always); undefined where no root reached it. With into_parameters
+  // a parameter's is its own buffer: the sum over earlier passes too, and it changes with later ones.
   Tensor of(const Variable& variable) const { return of(variable.node()); }
   Tensor of(NodeId node) const;
 
@@ -168,9 +170,9 @@ class Tape {
   // ---- names: records made while a Scope lives have its name in their path
   std::string path(PathId id) const;
 
-  // ---- differentiation. Throws Error when a root is not on this tape, has no gradient to give, or, with
-  // check_finite, at the
-  //      first gradient that is not finite.
+  // ---- differentiation. Throws Error when a root is not on this tape or has no gradient to give, when a
+  // cotangent is not of its root's shape and dtype, with into_parameters when a parameter has no gradient
+  // buffer, and with check_finite at the first gradient that is not finite.
   Gradients backward(std::span<const Root> roots, const BackwardOptions& options = {});
   Gradients backward(const Variable& root, const BackwardOptions& options = {});
 

@@ -7,6 +7,7 @@
 
 #include "costeff/results.h"
 #include "tensor/error.h"
+#include "tensor/json_file.h"
 
 namespace costeff {
 namespace {
@@ -139,7 +140,7 @@ PipelineResult run_pipeline(const PipelineSettings& p, bool resume, const Pipeli
     if (events.note) events.note("measuring the models");
     write_atomically(p.out + "/results.json", measure_results(p).dump(2) + "\n");
   }
-  return {.finished = true, .results = Json::parse(read_text(p.out + "/results.json"))};
+  return {.finished = true, .results = read_json<Json>(p.out + "/results.json")};
 }
 
 }  // namespace costeff

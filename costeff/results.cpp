@@ -7,7 +7,7 @@
 #include "costeff/early_exit.h"
 #include "costeff/stage_data.h"
 #include "tensor/backend.h"
-#include "tensor/file.h"
+#include "tensor/json_file.h"
 
 namespace costeff {
 namespace {
@@ -146,7 +146,7 @@ class Results {
       const std::string path = p_.out + "/" + std::string(name_of(stage)) + "/result.json";
       if (!fs::exists(path)) continue;
       Json entry{{"name", name_of(stage)}};
-      entry.update(Json::parse(read_text(path)));
+      entry.update(read_json<Json>(path));
       list.push_back(std::move(entry));
     }
     return list;

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "tensor/error.h"
+#include "tensor/json_file.h"
 
 namespace costeff {
 namespace {
@@ -35,14 +36,6 @@ void remove_unfinished(const std::string& run) {
   for (const fs::path& path : unfinished) fs::remove_all(path, error);
 }
 
-Json parse_json(const std::string& path) {
-  try {
-    return Json::parse(read_text(path));
-  } catch (const Json::exception& e) {
-    fail("{}: not valid JSON: {}", path, e.what());
-  }
-}
-
 }  // namespace
 
 std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string& run) {
@@ -63,7 +56,7 @@ std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string&
 
 Json run_config(const std::string& run) {
   if (!fs::exists(run + "/config.json")) fail("{}: no training run is there (no config.json)", run);
-  return parse_json(run + "/config.json");
+  return read_json<Json>(run + "/config.json");
 }
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {}
@@ -160,7 +153,7 @@ void RunFolder::save_checkpoint(std::int64_t step, Json state, int keep,
 std::optional<RunFolder::Checkpoint> RunFolder::restore() {
   const auto all = checkpoints(path_);
   std::optional<Checkpoint> newest;
-  if (!all.empty()) newest = {all.back().second, parse_json(all.back().second + "/state.json")};
+  if (!all.empty()) newest = {all.back().second, read_json<Json>(all.back().second + "/state.json")};
   open_log(newest ? newest->state.at("log_bytes").get<std::int64_t>() : 0);
   remove_unfinished(path_);
   return newest;

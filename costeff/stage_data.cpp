@@ -30,7 +30,7 @@ EncodedDataset encode(const Settings& s, const Task& task, const Tokenizer& toke
 Task task_of(const Settings& s) {
   if (!s.task.empty()) return find_task(s.task);
   Task task = custom_task(s.columns, s.labels);
-  if (task.labels.empty()) task.labels = collect_labels(task, split_file(task, s.data, Split::kTrain));
+  if (task.labels.empty()) task.labels = collect_labels(task, split_file(task, s.data, Split::train));
   return task;
 }
 
@@ -45,8 +45,8 @@ StageData load_data(const Settings& s, const Task& task, const Tokenizer& tokeni
     fail_usage("--max-length {}: the model has {} positions", s.max_length, positions);
   if (s.pad_to > positions) fail_usage("--pad-to {}: the model has {} positions", s.pad_to, positions);
   StageData data;
-  data.train = encode(s, task, tokenizer, Split::kTrain, "training", note);
-  data.dev = encode(s, task, tokenizer, Split::kDev, "dev", note);
+  data.train = encode(s, task, tokenizer, Split::train, "training", note);
+  data.dev = encode(s, task, tokenizer, Split::dev, "dev", note);
   if (s.holdout == 0) return data;
   const std::size_t size = data.train.size();
   if (s.holdout >= static_cast<std::int64_t>(size))

@@ -24,8 +24,8 @@
 
 namespace costeff {
 
-// All sequences of a data set one behind the other: those of sequence i are ids[offsets[i]] to ids[offsets[i
-// + 1] - 1].
+// All sequences of a data set one behind the other: the tokens of sequence i are ids[offsets[i]] to
+// ids[offsets[i + 1] - 1].
 struct EncodedDataset {
   std::vector<std::int32_t> ids;
   std::vector<std::int32_t> token_types;
@@ -42,8 +42,8 @@ struct EncodedDataset {
   void add(const Encoding& encoding, std::int32_t label, double score);
 };
 
-// Throws Error, naming the line, if a text is not UTF-8; UsageError if max_length has no room for the special
-// tokens.
+// Throws Error, naming the line of the example, if a text is not UTF-8; UsageError if max_length has no room
+// for the special tokens.
 EncodedDataset encode_dataset(const Tokenizer& tokenizer, std::span<const Example> examples,
                               std::size_t max_length);
 

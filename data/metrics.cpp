@@ -58,16 +58,16 @@ MetricValues compute_metrics(MetricKind kind, std::span<const std::int32_t> pred
                              std::span<const std::int32_t> labels, std::string_view prefix) {
   const auto name = [&](const char* metric) { return std::string(prefix) + metric; };
   switch (kind) {
-    case MetricKind::kAccuracy:
+    case MetricKind::accuracy:
       return {{name("acc"), accuracy(predictions, labels)}};
-    case MetricKind::kAccuracyAndF1: {
+    case MetricKind::accuracy_and_f1: {
       const double acc = accuracy(predictions, labels);
       const double f1 = f1_score(predictions, labels);
       return {{name("acc"), acc}, {name("f1"), f1}, {name("acc_and_f1"), (acc + f1) / 2}};
     }
-    case MetricKind::kMatthews:
+    case MetricKind::matthews:
       return {{name("mcc"), matthews_correlation(predictions, labels)}};
-    case MetricKind::kPearsonAndSpearman:
+    case MetricKind::pearson_and_spearman:
       break;
   }
   fail("metrics: correlations are of scores, not of classes");

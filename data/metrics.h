@@ -12,13 +12,13 @@
 namespace costeff {
 
 enum class MetricKind {
-  kAccuracy,            // acc
-  kAccuracyAndF1,       // acc, f1, acc_and_f1
-  kMatthews,            // mcc
-  kPearsonAndSpearman,  // pearson, spearmanr, corr: for scores, not for classes
+  accuracy,              // acc
+  accuracy_and_f1,       // acc, f1, acc_and_f1
+  matthews,              // mcc
+  pearson_and_spearman,  // pearson, spearmanr, corr: for scores, not for classes
 };
 
-// Metrics by name; the last one sums the others up, and is what models are chosen by.
+// Metrics by name; the last one is the one, or the mean of two, that models are chosen by.
 using MetricValues = std::vector<std::pair<std::string, double>>;
 
 // The metrics of predicted classes. Names get the prefix ("mnli/" makes mnli/acc).
@@ -27,7 +27,7 @@ using MetricValues = std::vector<std::pair<std::string, double>>;
 MetricValues compute_metrics(MetricKind kind, std::span<const std::int32_t> predictions,
                              std::span<const std::int32_t> labels, std::string_view prefix = "");
 
-// The metrics of predicted scores, kPearsonAndSpearman.
+// The metrics of predicted scores, pearson_and_spearman.
 // Throws Error if there are fewer than two, or if the two differ in length.
 MetricValues compute_metrics(std::span<const double> predictions, std::span<const double> labels);
 

@@ -9,7 +9,6 @@
 #include <system_error>
 #include <utility>
 
-#include "data/join.h"
 #include "data/text_file.h"
 #include "data/tsv.h"
 #include "tensor/error.h"
@@ -31,24 +30,24 @@ const std::vector<Task>& all_tasks() {
        .text_columns = {"sentence"},
        .label_column = "label",
        .labels = kZeroOne,
-       .metric = MetricKind::kMatthews,
+       .metric = MetricKind::matthews,
        .headerless = true},
       {.name = "SST-2", .text_columns = {"sentence"}, .label_column = "label", .labels = kZeroOne},
       {.name = "MRPC",
        .text_columns = {"#1 String", "#2 String"},
        .label_column = "Quality",
        .labels = kZeroOne,
-       .metric = MetricKind::kAccuracyAndF1},
+       .metric = MetricKind::accuracy_and_f1},
       {.name = "STS-B",
        .text_columns = kTwoSentences,
        .label_column = "score",
        .regression = true,
-       .metric = MetricKind::kPearsonAndSpearman},
+       .metric = MetricKind::pearson_and_spearman},
       {.name = "QQP",
        .text_columns = {"question1", "question2"},
        .label_column = "is_duplicate",
        .labels = kZeroOne,
-       .metric = MetricKind::kAccuracyAndF1,
+       .metric = MetricKind::accuracy_and_f1,
        .skip_broken_rows = true},
       {.name = "MNLI",
        .text_columns = kTwoSentences,
@@ -116,8 +115,8 @@ Source open_source(const Task& task, const std::string& path, Labels labels) {
   }
   Source out{Tsv::parse(std::move(content), path, {.skip_broken_rows = task.skip_broken_rows}), {}, {}};
   for (const std::string& column : task.text_columns) out.texts.push_back(out.table.column(column));
-  out.label = labels == Labels::kRequired ? out.table.column(task.label_column)
-                                          : out.table.find_column(task.label_column);
+  out.label = labels == Labels::required ? out.table.column(task.label_column)
+                                         : out.table.find_column(task.label_column);
   return out;
 }
 
@@ -136,7 +135,7 @@ std::int32_t parse_label(const Task& task, const Source& source, std::size_t row
   const auto found = std::find(task.labels.begin(), task.labels.end(), text);
   if (found == task.labels.end()) {
     fail("{}:{}: unknown label \"{}\"; {} has: {}", source.table.name(), source.table.line(row), text,
-         task.name, join(task.labels, ", "));
+         task.name, fmt::join(task.labels, ", "));
   }
   return static_cast<std::int32_t>(found - task.labels.begin());
 }
@@ -147,7 +146,7 @@ Task find_task(std::string_view name) {
   for (const Task& task : all_tasks()) {
     if (plain(task.name) == plain(name)) return task;
   }
-  fail_usage("unknown task \"{}\"; known tasks: {}", name, join(task_names(), ", "));
+  fail_usage("unknown task \"{}\"; known tasks: {}", name, fmt::join(task_names(), ", "));
 }
 
 std::vector<std::string> task_names() {
@@ -176,7 +175,7 @@ Task custom_task(std::string_view columns, std::string_view labels) {
 
 std::vector<std::string> collect_labels(const Task& task, const std::string& path) {
   constexpr std::size_t kMostLabels = 1000;
-  const Source source = open_source(task, path, Labels::kRequired);
+  const Source source = open_source(task, path, Labels::required);
   std::set<std::string_view> found;
   for (std::size_t row = 0; row < source.table.rows(); ++row) {
     found.insert(source.table.field(row, *source.label));
@@ -229,11 +228,11 @@ std::string split_file(const Task& task, const std::string& path, Split split) {
   if (!fs::exists(path, unused)) fail("{}: no such file or folder", path);
   if (!fs::is_directory(path, unused)) return path;
 
-  const std::string stem = split == Split::kTrain ? "train" : split == Split::kDev ? "dev" : "test";
+  const std::string stem = split == Split::train ? "train" : split == Split::dev ? "dev" : "test";
   std::vector<std::string> names;
-  if (split != Split::kTrain && task.name == "MNLI-MM") {
+  if (split != Split::train && task.name == "MNLI-MM") {
     names = {stem + "_mismatched.tsv"};
-  } else if (split != Split::kTrain && task.name == "MNLI") {
+  } else if (split != Split::train && task.name == "MNLI") {
     names = {stem + "_matched.tsv", stem + ".tsv"};
   } else {
     names = {stem + ".tsv"};
@@ -244,7 +243,7 @@ std::string split_file(const Task& task, const std::string& path, Split split) {
       if (fs::exists(file, unused)) return file.string();
     }
   }
-  fail("{}: the folder has no {} (nor with .gz)", path, join(names, ", no "));
+  fail("{}: the folder has no {} (nor with .gz)", path, fmt::join(names, ", no "));
 }
 
 MetricValues evaluate(const Task& task, std::span<const std::int32_t> predictions,

@@ -3,7 +3,7 @@
 // its columns.
 //
 //   const Task task = find_task("sst2");
-//   Examples train = load_examples(task, split_file(task, "glue/SST-2", Split::kTrain));
+//   Examples train = load_examples(task, split_file(task, "glue/SST-2", Split::train));
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@
 
 namespace costeff {
 
-enum class Split { kTrain, kDev, kTest };
+enum class Split { train, dev, test };
 
 struct Task {
   std::string name = {};                       // as GLUE spells it: "SST-2"
@@ -27,7 +27,7 @@ struct Task {
   std::string label_column = {};
   std::vector<std::string> labels = {};  // the class of a label is its place here (Hugging Face's order)
   bool regression = false;               // the label is a score, one output, no classes
-  MetricKind metric = MetricKind::kAccuracy;
+  MetricKind metric = MetricKind::accuracy;
   std::string metric_prefix = {};  // "mnli/"
   bool headerless = false;         // CoLA: four columns without names, label second, sentence last
   bool skip_broken_rows = false;   // QQP: the official files hold rows that lack columns
@@ -65,12 +65,12 @@ struct Examples {
   std::vector<std::size_t> skipped_lines;  // see Task::skip_broken_rows
 };
 
-enum class Labels { kRequired, kOptional };
+enum class Labels { required, optional };
 
-// Reads the examples of a file. With kOptional a file without the label column is accepted (GLUE's test
+// Reads the examples of a file. With `optional` a file without the label column is accepted (GLUE's test
 // files). Throws Error as Tsv::read does, if a column is missing, and, naming file and line, for a label that
 // is unknown (with the known ones) or a score that is no finite number.
-Examples load_examples(const Task& task, const std::string& path, Labels labels = Labels::kRequired);
+Examples load_examples(const Task& task, const std::string& path, Labels labels = Labels::required);
 
 // The file of a split: `path` itself if it is a file; in a folder the task's official name (train.tsv,
 // dev.tsv, test.tsv; MNLI's dev_matched.tsv and test_matched.tsv come before dev.tsv and test.tsv, MNLI-MM

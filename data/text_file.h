@@ -13,8 +13,7 @@ namespace costeff {
 std::string read_text_file(const std::string& path);
 
 // Calls line(number, text) for each line, numbers from 1, without its end ("\n" or "\r\n"). What follows the
-// last
-// "\n" is a line unless it is empty.
+// last "\n" is a line unless it is empty.
 template <class Line>
 void for_each_line(std::string_view content, Line line) {
   std::size_t number = 0;

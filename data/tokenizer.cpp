@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "data/text_file.h"
 #include "data/unicode.h"
 #include "tensor/error.h"
+#include "tensor/json_file.h"
 
 namespace costeff {
 
@@ -43,7 +43,7 @@ void check_utf8(std::string_view text) {
 // Hugging Face's keys; null counts as absent.
 TokenizerOptions read_options(const std::string& path) {
   TokenizerOptions options;
-  const auto config = nlohmann::json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  const auto config = read_json<nlohmann::json>(path);
   if (!config.is_object()) fail("{}: not a JSON object", path);
   const auto flag = [&](const char* key, bool& value) {
     const auto found = config.find(key);
@@ -56,8 +56,7 @@ TokenizerOptions read_options(const std::string& path) {
   flag("tokenize_chinese_chars", options.split_ideographs);
   bool strip = false;
   if (flag("strip_accents", strip)) {
-    options.strip_accents =
-        strip ? TokenizerOptions::StripAccents::kYes : TokenizerOptions::StripAccents::kNo;
+    options.strip_accents = strip ? TokenizerOptions::StripAccents::yes : TokenizerOptions::StripAccents::no;
   }
   return options;
 }
@@ -88,9 +87,9 @@ Tokenizer Tokenizer::from_folder(const std::string& folder) {
 Tokenizer::Tokenizer(std::vector<std::string> tokens, const std::string& path,
                      const TokenizerOptions& options)
     : options_(options),
-      strip_accents_(options.strip_accents == TokenizerOptions::StripAccents::kAsLowerCase
+      strip_accents_(options.strip_accents == TokenizerOptions::StripAccents::as_lower_case
                          ? options.lower_case
-                         : options.strip_accents == TokenizerOptions::StripAccents::kYes),
+                         : options.strip_accents == TokenizerOptions::StripAccents::yes),
       tokens_(std::move(tokens)),
       ids_(tokens_.size()),
       continuations_(tokens_.size()) {

@@ -5,8 +5,8 @@
 //   2. Control and format characters vanish; ideographs are set apart (data/unicode.h says which).
 //   3. Canonical decomposition, marks dropped, lower-casing; words end at spaces, punctuation stands alone.
 //   4. A word becomes the longest piece of the vocabulary it starts with, then the longest "##" piece that
-//   goes on,
-//      and so forth. A word of more than 100 characters, or one with a rest that no piece fits, is [UNK].
+//      goes on, and so forth. A word of more than 100 characters, or one with a rest that no piece fits, is
+//      [UNK].
 // Source: Devlin et al., NAACL 2019; tokenizers 0.13.3 and 0.22.2, which agree.
 //
 //   const Tokenizer tokenizer = Tokenizer::from_folder("models/minilm");
@@ -25,10 +25,10 @@
 namespace costeff {
 
 struct TokenizerOptions {
-  enum class StripAccents { kAsLowerCase, kYes, kNo };
+  enum class StripAccents { as_lower_case, yes, no };
 
   bool lower_case = true;
-  StripAccents strip_accents = StripAccents::kAsLowerCase;
+  StripAccents strip_accents = StripAccents::as_lower_case;
   bool split_ideographs = true;
 };
 

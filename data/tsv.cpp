@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "data/join.h"
 #include "data/text_file.h"
 #include "tensor/error.h"
 
@@ -89,7 +88,7 @@ std::optional<std::size_t> Tsv::find_column(std::string_view name) const {
 
 std::size_t Tsv::column(std::string_view name) const {
   const std::optional<std::size_t> found = find_column(name);
-  if (!found) fail("{}: no column is named \"{}\"; there are: {}", name_, name, join(header_, ", "));
+  if (!found) fail("{}: no column is named \"{}\"; there are: {}", name_, name, fmt::join(header_, ", "));
   return *found;
 }
 

@@ -8,14 +8,14 @@
 
 #include "nn/config_reader.h"
 #include "tensor/error.h"
-#include "tensor/file.h"
+#include "tensor/json_file.h"
 
 namespace costeff {
 namespace {
 
 using nlohmann::json;
 
-constexpr double max_parameters = 8589934592.0;  // 2^33
+constexpr double kMaxParameters = 8589934592.0;  // 2^33
 
 void refuse_what_is_not_bert(const ConfigReader& in) {
   in.only("model_type", "bert");
@@ -230,14 +230,7 @@ BertConfig BertConfig::plain(std::int64_t vocab_size, std::int64_t hidden_size, 
 }
 
 BertConfig BertConfig::read(const std::string& path) {
-  const std::string text = read_text(path);
-  json parsed;
-  try {
-    parsed = json::parse(text);
-  } catch (const json::exception& error) {
-    fail("{}: it is not valid JSON: {}", path, std::string_view(error.what()).substr(0, 200));
-  }
-  return from_json(parsed, path);
+  return from_json(read_json<json>(path), path);
 }
 
 BertConfig BertConfig::from_json(const json& source, const std::string& where) {
@@ -331,7 +324,7 @@ void BertConfig::check(const std::string& where) const {
   if (std::set<std::string>(labels.begin(), labels.end()).size() != labels.size()) {
     fail("{}: two labels in 'id2label' have the same name", where);
   }
-  if (parameters(*this) >= max_parameters) {
+  if (parameters(*this) >= kMaxParameters) {
     fail("{}: the sizes make a model of {:.3g} parameters; fewer than 2^33 are supported", where,
          parameters(*this));
   }

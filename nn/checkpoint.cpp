@@ -124,6 +124,14 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
     if (!fresh) fail("{}: tensors {} and {} are the same parameter", file.path(), at->second, name);
   }
 
+  const bool has_classifier =
+      std::any_of(stored.begin(), stored.end(), [](const auto& entry) { return is_classifier(entry.first); });
+  // What may be missing from the file: what the options ask for beyond it.
+  const auto is_new = [&](std::string_view name) {
+    if (!is_exit(name)) return false;
+    return new_exits || (!own_labels && (!has_classifier || (is_classifier(name) && !same_labels)));
+  };
+
   auto model = std::make_unique<Bert>(std::move(config), options.dtype);
   LoadReport loaded;
   std::vector<std::string> missing;
@@ -134,7 +142,7 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
     if (at != stored.end() && usable) {
       read_into(file, at->second, target);
       if (is_classifier(target.name) && !order.empty()) reorder_rows(target.value(), order);
-    } else if ((new_exits || !own_labels) && is_exit(target.name)) {
+    } else if (is_new(target.name)) {
       model->initialise(target, options.seed);
       loaded.initialised.push_back(target.name);
     } else {
@@ -144,7 +152,7 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
   }
   if (!missing.empty()) {
     fail("{}: missing {} of the model's tensors: {}{}", file.path(), missing.size(), list(missing),
-         is_classifier(missing.front())
+         !has_classifier && is_classifier(missing.front())
              ? "; the model is not fine-tuned yet (costeff finetune makes its classifier)"
              : "");
   }

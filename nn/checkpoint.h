@@ -14,14 +14,16 @@ namespace costeff {
 // What loading met that the caller may want to report.
 struct LoadReport {
   std::vector<std::string> initialised;  // parameters the file lacks and that were newly initialised
-  std::vector<std::string> ignored;  // tensors of the file that no BERT classifier has: heads of pre-training
+  // Tensors of the file that the model has no use for: heads of pre-training, exits that others replace, or
+  // that lie before its first.
+  std::vector<std::string> ignored;
 };
 
 struct LoadOptions {
   DType dtype = DType::f32;
   // The classes that the model is to have. As many as the checkpoint's: its classifier stays, its rows
-  // brought into this order when they are the same labels. Another number: the classifier is initialised from
-  // `seed`. Empty: the checkpoint's own labels, and then its classifier must be there.
+  // brought into this order when they are the same labels. Another number, or no classifier in the file: it
+  // is initialised from `seed`. Empty: the checkpoint's own labels, and then its classifier must be there.
   std::vector<std::string> labels;
   // The exits that the model is to have, instead of the checkpoint's (absent: one classifier on BERT's
   // pooler). Where they differ from the checkpoint's, all classifiers and poolers are initialised from

@@ -135,6 +135,11 @@ std::pair<const math::AdamStep*, std::int32_t*> AdamW::copy_book(Table& table) c
 
 void AdamW::catch_up(const Tensor& ids) {
   for (Table& table : tables_) {
+    const std::int64_t rows = table.parameter->value.shape()[0];
+    const auto outside = [&](std::int32_t id) { return id < 0 || id >= rows; };
+    const std::span<const std::int32_t> all = ids.span<std::int32_t>();
+    if (const auto bad = std::find_if(all.begin(), all.end(), outside); bad != all.end())
+      fail("{}: row {} of {} is asked for", table.parameter->name, *bad, rows);
     table.wanted.clear();
     table.wanted.add(ids.host<std::int32_t>(), ids.numel());
     catch_up(table, table.wanted);

@@ -10,7 +10,8 @@
 
 namespace costeff {
 
-// torch: torch.optim.AdamW, decay before the step, epsilon after bias correction.
+// torch: torch.optim.AdamW, decay before the step, epsilon after bias correction, which counts this
+// optimiser's steps: torch counts a parameter's own, which are fewer where it had no gradient for a while.
 // transformers: the AdamW of transformers before 4.50, epsilon before bias correction, decay after the step.
 enum class AdamVariant : std::uint8_t { torch, transformers };
 
@@ -36,7 +37,8 @@ class AdamW {
  public:
   AdamW(ParameterStore& store, const AdamWOptions& options);
 
-  void catch_up(const Tensor& ids);  // i32 [tokens] on the CPU, repeats allowed
+  // i32 [tokens] on the CPU, repeats allowed. Throws Error naming an id that is no row of a table.
+  void catch_up(const Tensor& ids);
   void catch_up_all();
   // One update with the parameters' gradients times `gradient_scale`; parameters without a gradient stay as
   // they are.
@@ -81,7 +83,8 @@ class AdamW {
 // The square root of the sum of all gradients' squares, in f64. Waits for the device, once.
 double gradient_norm(const ParameterStore& store);
 
-// min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_; 1 without a limit (max_norm <= 0).
+// min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_; 1 without a limit (max_norm <= 0)
+// and for a norm that is no number.
 double clip_scale(double norm, double max_norm);
 
 // The factor on the learning rate at 0-based `step`: from 0 up to 1 over `warmup` steps, then down to 0 at

@@ -18,9 +18,9 @@ using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "data are copied as they lie in the file");
 
-constexpr std::uint64_t max_header_bytes = 100'000'000;  // as in the original implementation
-constexpr int max_header_depth = 4;                      // the header, a tensor, its shape; one to spare
-constexpr char metadata_key[] = "__metadata__";
+constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // as in the original implementation
+constexpr int kMaxHeaderDepth = 4;                      // the header, a tensor, its shape; one to spare
+constexpr char kMetadataKey[] = "__metadata__";
 
 std::optional<std::int64_t> size_of_dtype(std::string_view dtype) {
   if (dtype == "F64" || dtype == "I64") return 8;
@@ -47,9 +47,9 @@ std::string_view header_text(const MappedFile& file) {
   }
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
-  if (length > max_header_bytes) {
+  if (length > kMaxHeaderBytes) {
     fail("{}: not a safetensors file: it claims a header of {} bytes, at most {} are allowed", file.path(),
-         length, max_header_bytes);
+         length, kMaxHeaderBytes);
   }
   if (length > bytes.size() - 8) {
     fail("{}: truncated: it claims a header of {} bytes, but only {} follow", file.path(), length,
@@ -63,7 +63,7 @@ json parse_header(std::string_view text, const std::string& path) {
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, json::parse_event_t event, json& parsed) {
     if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
-      if (depth >= max_header_depth) fail("{}: the header is nested too deeply", path);
+      if (depth >= kMaxHeaderDepth) fail("{}: the header is nested too deeply", path);
       if (event == json::parse_event_t::object_start) keys.emplace_back();
     } else if (event == json::parse_event_t::object_end) {
       keys.pop_back();
@@ -83,10 +83,10 @@ json parse_header(std::string_view text, const std::string& path) {
 }
 
 std::map<std::string, std::string> parse_metadata(const json& value, const std::string& path) {
-  if (!value.is_object()) fail("{}: {} is not an object of strings", path, metadata_key);
+  if (!value.is_object()) fail("{}: {} is not an object of strings", path, kMetadataKey);
   std::map<std::string, std::string> metadata;
   for (const auto& [key, text] : value.items()) {
-    if (!text.is_string()) fail("{}: {}: the value of '{}' is not a string", path, metadata_key, key);
+    if (!text.is_string()) fail("{}: {}: the value of '{}' is not a string", path, kMetadataKey, key);
     metadata.emplace(key, text.get<std::string>());
   }
   return metadata;
@@ -166,7 +166,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
   const std::span<const std::byte> data = file_.bytes().subspan(8 + text.size());
   const json header = parse_header(text, path);
   for (const auto& [name, entry] : header.items()) {
-    if (name == metadata_key) {
+    if (name == kMetadataKey) {
       metadata_ = parse_metadata(entry, path);
     } else {
       tensors_.emplace(name, parse_tensor(entry, data, path, name));
@@ -276,11 +276,11 @@ Target target_of(SaveDType dtype) {
 std::string make_header(const std::string& path, std::span<const SafetensorsEntry> entries,
                         const std::map<std::string, std::string>& metadata, const Target& target) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header[metadata_key] = metadata;
+  if (!metadata.empty()) header[kMetadataKey] = metadata;
   std::set<std::string> seen;
   std::int64_t offset = 0;
   for (const SafetensorsEntry& entry : entries) {
-    if (entry.name.empty() || entry.name == metadata_key) {
+    if (entry.name.empty() || entry.name == kMetadataKey) {
       fail("cannot write {}: '{}' cannot name a tensor", path, entry.name);
     }
     if (!seen.insert(entry.name).second) fail("cannot write {}: tensor '{}' stands twice", path, entry.name);
@@ -300,8 +300,8 @@ std::string make_header(const std::string& path, std::span<const SafetensorsEntr
     fail("cannot write {}: a name or a metadata text is not UTF-8: {}", path, error.what());
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  if (text.size() > max_header_bytes)
-    fail("cannot write {}: the header is larger than {} bytes", path, max_header_bytes);
+  if (text.size() > kMaxHeaderBytes)
+    fail("cannot write {}: the header is larger than {} bytes", path, kMaxHeaderBytes);
   std::string length(8, '\0');
   const std::uint64_t size = text.size();
   std::memcpy(length.data(), &size, 8);

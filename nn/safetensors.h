@@ -1,9 +1,8 @@
 // Tensors by name in one file: the safetensors format, https://github.com/huggingface/safetensors
 //
 //   8 bytes   N, the header's length, little-endian
-//   N bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...} and,
-//   optional,
-//             "__metadata__": {"key": "text", ...}; padded with spaces
+//   N bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}, and it
+//             may have "__metadata__": {"key": "text", ...}; padded with spaces
 //   the rest  the tensors' data, row-major, little-endian, without holes; offsets count from here
 //
 // Every error is an Error that names the file and, where there is one, the tensor.
@@ -111,8 +110,7 @@ enum class SaveDType : std::uint8_t { f32, f16, f64 };
 
 // Writes the entries in their order, converted to `dtype` (f64 to f16 by way of f32), through AtomicFile: the
 // file at `path` is the old one or the new one, whole. Throws on a name that stands twice, is empty, not
-// UTF-8 or
-// "__metadata__", on a negative shape, and if a finite value is beyond the range of `dtype`.
+// UTF-8 or "__metadata__", on a negative shape, and if a finite value is beyond the range of `dtype`.
 void write_safetensors(const std::string& path, std::span<const SafetensorsEntry> entries,
                        const std::map<std::string, std::string>& metadata = {},
                        SaveDType dtype = SaveDType::f32);

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "tensor/inline.h"
+
 namespace costeff {
 
 enum class DType : std::uint8_t { f32, f64, bf16, i32 };
@@ -15,12 +17,12 @@ struct bf16 {
   std::uint16_t bits = 0;
 };
 
-constexpr float to_f32(bf16 x) {
+COSTEFF_INLINE constexpr float to_f32(bf16 x) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
 }
 
 // Rounds to nearest, ties to even; a NaN stays a (quiet) NaN.
-constexpr bf16 to_bf16(float x) {
+COSTEFF_INLINE constexpr bf16 to_bf16(float x) {
   const auto u = std::bit_cast<std::uint32_t>(x);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>((u >> 16) | 0x40u)};
   return {static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
@@ -55,7 +57,9 @@ constexpr std::string_view name_of(DType t) {
 
 // DType of a C++ element type: dtype_of<float> == DType::f32.
 template <class T>
-inline constexpr DType dtype_of = DType::f32;
+extern const DType dtype_of;
+template <>
+inline constexpr DType dtype_of<float> = DType::f32;
 template <>
 inline constexpr DType dtype_of<double> = DType::f64;
 template <>

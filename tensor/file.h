@@ -2,7 +2,9 @@
 //
 // A file is written to a temporary beside it, flushed to the disk and renamed over the old one (rename(2) is
 // atomic). Every function throws Error with the path and the system's reason, and leaves what was there
-// before as it was: on a full disk, in a read-only folder, or when the process is killed at any moment.
+// before as it was: on a full disk, in a read-only folder, or when the process is killed at any moment. One
+// failure comes later: where the folder's list of names cannot be flushed, the new content is in its place,
+// but a power cut may bring the old one back.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +39,8 @@ std::string read_text(const std::string& path);
 
 // A file that appears under its name on commit(), complete and on the disk; destroyed earlier, it leaves no
 // trace. Until then it is `path`.tmp, which one writer at a time may hold. A killed process leaves that file
-// behind; the next writer of `path` takes it over. A symbolic link is followed, an existing file's
-// permissions are kept.
+// behind; the next writer of `path` takes it over. A symbolic link to a file is followed, an
+// existing file's permissions are kept.
 class AtomicFile {
  public:
   // Throws Error if the folder does not exist or cannot be written, if `path` is something other than a

@@ -112,10 +112,9 @@ struct Kernels {
                              T* workspace);
 
   // ---- attention in mixed precision, in the table of f32 only: as above, with q, k, v and dout rounded to
-  // bf16
-  //      by the caller, and dropout(P) and dS (kernels' files) before they are multiplied; sums in f32. The
-  //      backward makes P anew from log_sums [tokens, heads], log sum_j exp(q_i k_j / sqrt(d)) of each query
-  //      (null: not kept), so that nothing of the size of P is in memory.
+  // bf16 by the caller, and dropout(P) and dS (kernels' files) before they are multiplied; sums in f32. The
+  // backward makes P anew from log_sums [tokens, heads], log sum_j exp(q_i k_j / sqrt(d)) of each query
+  // (null: not kept), so that nothing of the size of P is in memory.
   void (*attention_bf16)(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
                          Dropout dropout, T* out, T* log_sums, T* workspace);
   void (*attention_bf16_backward)(Sequences sequences, std::int64_t heads, std::int64_t head_dim,

@@ -20,7 +20,7 @@ COSTEFF_INLINE double exp(double x) {
 // e^x = 2^n e^r with |r| <= ln(2)/2; relative error below 2e-7. Below -87.3 the result is 0 (no denormals),
 // above 88.7 infinity.
 COSTEFF_INLINE float exp(float x) {
-  const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
+  const float clamped = x >= -87.3f ? (x > 88.7f ? 88.7f : x) : -87.3f;  // NaN too: it has no integer
   const float shifted =
       clamped * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer in the low bits
   const float n = shifted - 12582912.0f;

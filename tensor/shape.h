@@ -13,6 +13,7 @@ class Shape {
   static constexpr int kMaxRank = 4;
 
   Shape() = default;  // a scalar: rank 0, one element
+  // Throws Error for more than kMaxRank extents, a negative one, and a product beyond 64 bits.
   Shape(std::initializer_list<std::int64_t> sizes);
 
   int rank() const { return rank_; }
@@ -25,6 +26,8 @@ class Shape {
   bool operator==(const Shape& other) const;
 
  private:
+  void check() const;
+
   std::array<std::int64_t, kMaxRank> sizes_{};
   int rank_ = 0;
 };

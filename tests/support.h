@@ -1,13 +1,16 @@
-// What tests share: temporary files, expected errors, the reference folder.
+// What tests share: the largest error, temporary files, expected errors, the reference folder.
 #pragma once
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -15,6 +18,11 @@
 #include <vector>
 
 namespace costeff::testing {
+
+// The larger of two errors, and infinity once one was no number.
+inline double worse(double worst, double error) {
+  return std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
+}
 
 // A folder that goes with the test.
 class TemporaryFolder {

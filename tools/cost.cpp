@@ -148,9 +148,9 @@ void refuse_sizes(const Options& options) {
 }
 
 Split split_of(const std::string& name) {
-  if (name == "train") return Split::kTrain;
-  if (name == "dev") return Split::kDev;
-  if (name == "test") return Split::kTest;
+  if (name == "train") return Split::train;
+  if (name == "dev") return Split::dev;
+  if (name == "test") return Split::test;
   fail_usage("--split {}: must be train, dev or test", name);
 }
 
@@ -190,7 +190,7 @@ Dataset read_lengths(const CostSettings& s, const std::string& folder, std::int6
   // Labels have no length: a column that no TSV can have stands for none.
   task.label_column.assign(1, '\t');
   const std::string file = split_file(task, s.data, split_of(s.split));
-  const Examples examples = load_examples(task, file, Labels::kOptional);
+  const Examples examples = load_examples(task, file, Labels::optional);
   const Tokenizer tokenizer = Tokenizer::from_folder(folder);
   return {file,
           sequence_lengths(encode_dataset(tokenizer, examples.rows, static_cast<std::size_t>(max_length)))};

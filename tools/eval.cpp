@@ -70,9 +70,9 @@ Options eval_options(EvalSettings& s) {
 }
 
 Split split_of(const std::string& name) {
-  if (name == "train") return Split::kTrain;
-  if (name == "dev") return Split::kDev;
-  if (name == "test") return Split::kTest;
+  if (name == "train") return Split::train;
+  if (name == "dev") return Split::dev;
+  if (name == "test") return Split::test;
   fail_usage("--split {}: must be train, dev or test", name);
 }
 

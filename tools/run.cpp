@@ -6,6 +6,7 @@
 #include "costeff/pipeline.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
+#include "tensor/json_file.h"
 #include "tools/commands.h"
 #include "tools/interrupt.h"
 #include "tools/model_options.h"
@@ -82,8 +83,8 @@ void set_one(PipelineSettings& p, const std::string& text) {
 }
 
 Json config_file(const std::string& path) {
-  Json json = Json::parse(read_text(path), nullptr, false);
-  if (json.is_discarded() || !json.is_object()) fail_usage("{}: not a JSON object of settings", path);
+  Json json = read_json<Json>(path);
+  if (!json.is_object()) fail_usage("{}: not a JSON object of settings", path);
   if (json.contains("settings")) json = Json(json["settings"]);
   if (json.is_object()) json.erase("out");
   return json;

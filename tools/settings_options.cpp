@@ -8,19 +8,12 @@
 #include "costeff/run_folder.h"
 #include "data/task.h"
 #include "tensor/error.h"
+#include "tensor/json_file.h"
 #include "tools/model_options.h"
 #include "tools/nearest.h"
 
 namespace costeff {
 namespace {
-
-Json read_json(const std::string& path) {
-  try {
-    return Json::parse(read_text(path));
-  } catch (const Json::exception&) {
-    fail("{}: not valid JSON", path);
-  }
-}
 
 void add_distillation_options(Options& options, Stage stage, Settings& s) {
   options.group("Distillation");
@@ -151,7 +144,7 @@ Json run_settings(const std::string& out, std::string_view command) {
 
 // Settings from a JSON file of the user's, or from the config.json of a run, whose folder is not taken over.
 Settings with_config(Stage stage, const std::string& path, const Settings& base) {
-  Json json = read_json(path);
+  Json json = read_json<Json>(path);
   if (json.is_object() && json.contains("settings")) {
     json = Json(json["settings"]);
     if (json.is_object()) json.erase("out");

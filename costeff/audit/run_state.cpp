@@ -3,6 +3,7 @@
 #include "costeff/run_folder.h"
 #include "nn/safetensors.h"
 #include "tensor/error.h"
+#include "tensor/json_file.h"
 
 namespace costeff::audit {
 
@@ -12,7 +13,7 @@ RunState newest_state(const std::string& run) {
   if (all.empty()) fail("{}: the run has no checkpoint", run);
   RunState found{.checkpoint = all.back().second};
   try {
-    const Json state = Json::parse(read_text(found.checkpoint + "/state.json"));
+    const Json state = read_json<Json>(found.checkpoint + "/state.json");
     const Json& phases = config.at("effective").at("phases");
     const auto phase = state.at("phase").get<std::size_t>();
     found.steps = state.at("step").get<std::int64_t>();

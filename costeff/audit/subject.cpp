@@ -38,8 +38,8 @@ void check(const SubjectSettings& settings) {
 }
 
 Split split_named(const std::string& name) {
-  if (name == "train") return Split::kTrain;
-  if (name == "dev") return Split::kDev;
+  if (name == "train") return Split::train;
+  if (name == "dev") return Split::dev;
   fail_usage("--split {}: must be train or dev", name);
 }
 

@@ -123,7 +123,6 @@ COSTEFF_INLINE void backward_row(std::int64_t cols, const T* norm, T inverse, co
       for (std::int64_t c = 0; c < cols; ++c) put<decltype(keep)::value>(d[c], ds(c), beta);
     });
   };
-  // dx first: dresidual may be the buffer that dout came in.
   if (dx != nullptr && dropout.p == 0) write(x_beta, dx);
   if (dx != nullptr && dropout.p != 0) {
     alignas(64) T buffer[kDropoutBuffer];

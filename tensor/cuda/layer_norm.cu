@@ -63,8 +63,7 @@ void layer_norm(std::int64_t rows, std::int64_t cols, const T* x, const T* bias,
          mask_of<T>(dropout), residual, gamma, beta_, eps, y, xhat, rstd);
 }
 
-// One row's ds to dresidual and, through the mask, to dx; each thread reads its elements of dy before it
-// writes them, as dresidual may be the buffer that dy came in.
+// One row's ds to dresidual and, through the mask, to dx.
 template <class T>
 __global__ void layer_norm_backward_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* xhat,
                                            const T* rstd, const T* gamma, const T* dy, Mask<T> mask,

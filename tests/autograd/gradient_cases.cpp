@@ -29,6 +29,7 @@ class Cases {
   // One elementwise or row-wise input, in all the shapes.
   void add_unary(const std::string& op, const Function& function) {
     for (const Shape& shape : kShapes) add(op, function, {shape});
+    add(op, function, {Shape{}});
     add(op, function, {{2, 3, 4}});
     add(op, function, {kLarge}, "", 40);
   }
@@ -58,6 +59,9 @@ void add_arithmetic(Cases& cases) {
               [=](Inputs x) { return weighted_squared_error(x[0], x[1], weights.to(x[0].value().device())); },
               {shape, shape});
   }
+  cases.add(
+      "mean_squared_error", [](Inputs x) { return mean_squared_error(sum(x[0]), x[1]); }, {{5, 3}, {}},
+      "of numbers");
   cases.add_unary("scale", [](Inputs x) { return scale(x[0], -1.7); });
   // The gradient of a rescaled value is not the derivative, so two rescalings undo each other.
   cases.add_unary("gradient_rescale",
@@ -156,6 +160,10 @@ void add_rows(Cases& cases) {
     cases.add("embedding", [](Inputs x) { return embedding(x[0], indices({4, 0, 4, 2, 4})); }, {{6, n}});
     cases.add("gather_rows", [](Inputs x) { return gather_rows(x[0], indices({1, 1, 0, 3})); }, {{4, n}});
     cases.add("concat_rows", [](Inputs x) { return concat_rows(x); }, {{2, n}, {1, n}, {4, n}});
+    const Shape one{1, n};
+    cases.add(
+        "concat_rows", [](Inputs x) { return concat_rows(x); }, {one, one, one, one, one, one, one, {2, n}},
+        "eight parts");
     cases.add("add_embeddings",
               [](Inputs x) {
                 return add_embeddings(x[0], x[1], indices({0, 1, 2, 0}), x[2], indices({1, 1, 0, 1}));

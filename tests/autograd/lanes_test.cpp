@@ -91,14 +91,17 @@ TEST(Lanes, EachIsAPassOfItsOwn) {
 TEST(Lanes, TablesHaveTheRowsThatWereRead) {
   TwoExits net;
   const Lane lane{{net.early, {}}};
+  bool seen = false;
   backward_lanes(net.tape, std::span(&lane, 1), [&](const LaneGradients& g) {
     if (&g.parameter != &net.table) return;
+    seen = true;
     EXPECT_THAT(g.rows, ElementsAre(3, 7, 41));
     EXPECT_EQ(g.values.numel(), 9);
     const std::vector<double> weights = values_of(g.weights());
     for (std::int64_t i = 0; i < 3; ++i)
       EXPECT_EQ(weights[static_cast<std::size_t>(3 + i)], net.table.value.at(21 + i));
   });
+  EXPECT_TRUE(seen);
 }
 
 // A table that two records read: all rows, the gradients of both added up.
@@ -124,11 +127,14 @@ TEST(Lanes, TableReadTwice) {
 TEST(Lanes, WithoutRescaling) {
   TwoExits net;
   const Lane lanes[] = {{{net.late, {}}, true}, {{net.late, {}}, false}};
+  std::vector<const Parameter*> seen;
   backward_lanes(net.tape, lanes, [&](const LaneGradients& g) {
+    seen.push_back(&g.parameter);
     const double factor = &g.parameter == &net.second ? 1 : 1.5;
     const std::int64_t n = g.values.shape()[1];
     for (std::int64_t i = 0; i < n; ++i) EXPECT_NEAR(g.values.at(i), factor * g.values.at(n + i), 1e-14);
   });
+  EXPECT_THAT(seen, ElementsAre(&net.second, &net.first, &net.table));
 }
 
 TEST(Lanes, RefusesRootsOfAnotherTape) {

@@ -54,7 +54,7 @@ inline double gradient_error(const SafetensorsFile& file, const std::string& nam
     const Tensor zero = Tensor::zeros(t.value().shape(), DType::f64);
     const Tensor found = whole.defined() ? whole.slice(t.begin, t.end) : zero;
     largest = std::max(largest, largest_difference(expected.reshape(zero.shape()), zero));
-    worst = std::max(worst, largest_difference(found, expected));
+    worst = worse(worst, largest_difference(found, expected));
   }
   return worst / largest;
 }

@@ -16,7 +16,7 @@ using testing::TemporaryFolder;
 
 class TaskTest : public ::testing::Test {
  protected:
-  Examples load(const Task& task, const std::string& content, Labels labels = Labels::kRequired) const {
+  Examples load(const Task& task, const std::string& content, Labels labels = Labels::required) const {
     return load_examples(task, folder_.write("f.tsv", content), labels);
   }
   std::string error(const Task& task, const std::string& content) const {
@@ -67,7 +67,7 @@ TEST_F(TaskTest, ColaHasNoHeaderButItsTestFileDoes) {
   EXPECT_EQ(got.rows[0].label, 1);
   EXPECT_EQ(got.rows[1].label, 0);
   EXPECT_EQ(got.rows[1].line, 2u);
-  const Examples test = load(cola, "index\tsentence\n0\tBill whistled.\n", Labels::kOptional);
+  const Examples test = load(cola, "index\tsentence\n0\tBill whistled.\n", Labels::optional);
   ASSERT_EQ(test.rows.size(), 1u);
   EXPECT_EQ(test.rows[0].text, "Bill whistled.");
   EXPECT_EQ(test.rows[0].label, -1);
@@ -137,7 +137,7 @@ TEST_F(TaskTest, MissingColumns) {
               HasSubstr("no column is named \"sentence2\""));
   const std::string unlabelled = "index\tsentence1\tsentence2\n0\tA\tB\n";
   EXPECT_THAT(error(task, unlabelled), HasSubstr("no column is named \"label\""));
-  const Examples got = load(task, unlabelled, Labels::kOptional);
+  const Examples got = load(task, unlabelled, Labels::optional);
   EXPECT_EQ(got.rows.at(0).label, -1);
   EXPECT_TRUE(std::isnan(got.rows.at(0).score));
 }
@@ -179,25 +179,25 @@ TEST_F(TaskTest, LabelsCollectedFromAFile) {
 TEST_F(TaskTest, FindsTheFileOfASplit) {
   const std::string folder = folder_.path();
   const Task sst2 = find_task("sst2"), mnli = find_task("mnli"), mismatched = find_task("mnli-mm");
-  EXPECT_THAT(message_of<Error>([&] { split_file(mnli, folder, Split::kDev); }),
+  EXPECT_THAT(message_of<Error>([&] { split_file(mnli, folder, Split::dev); }),
               HasSubstr("no dev_matched.tsv, no dev.tsv"));
-  EXPECT_THAT(message_of<Error>([&] { split_file(sst2, folder_.path("none"), Split::kDev); }),
+  EXPECT_THAT(message_of<Error>([&] { split_file(sst2, folder_.path("none"), Split::dev); }),
               HasSubstr("no such"));
   const std::string gz = folder_.write("dev.tsv.gz", "");
-  EXPECT_EQ(split_file(sst2, folder, Split::kDev), gz);
+  EXPECT_EQ(split_file(sst2, folder, Split::dev), gz);
   const std::string dev = folder_.write("dev.tsv", "");
-  EXPECT_EQ(split_file(sst2, folder, Split::kDev), dev);
-  EXPECT_EQ(split_file(mnli, folder, Split::kDev), dev);
+  EXPECT_EQ(split_file(sst2, folder, Split::dev), dev);
+  EXPECT_EQ(split_file(mnli, folder, Split::dev), dev);
   const std::string matched = folder_.write("dev_matched.tsv", "");
-  EXPECT_EQ(split_file(mnli, folder, Split::kDev), matched);
-  EXPECT_THROW(split_file(mismatched, folder, Split::kDev), Error);
+  EXPECT_EQ(split_file(mnli, folder, Split::dev), matched);
+  EXPECT_THROW(split_file(mismatched, folder, Split::dev), Error);
   const std::string other = folder_.write("dev_mismatched.tsv", "");
-  EXPECT_EQ(split_file(mismatched, folder, Split::kDev), other);
+  EXPECT_EQ(split_file(mismatched, folder, Split::dev), other);
   const std::string train = folder_.write("train.tsv", "");
-  EXPECT_EQ(split_file(mismatched, folder, Split::kTrain), train);
+  EXPECT_EQ(split_file(mismatched, folder, Split::train), train);
   const std::string test = folder_.write("test.tsv", "");
-  EXPECT_EQ(split_file(sst2, folder, Split::kTest), test);
-  EXPECT_EQ(split_file(sst2, train, Split::kDev), train);  // a file is taken as it is
+  EXPECT_EQ(split_file(sst2, folder, Split::test), test);
+  EXPECT_EQ(split_file(sst2, train, Split::dev), train);  // a file is taken as it is
 }
 
 TEST(Samples, HoldSst2) {
@@ -209,8 +209,8 @@ TEST(Samples, HoldSst2) {
       ++counts.at(row.label);
     return counts;
   };
-  EXPECT_THAT(count(Split::kTrain), ElementsAre(3561, 4439));
-  EXPECT_THAT(count(Split::kDev), ElementsAre(428, 444));
+  EXPECT_THAT(count(Split::train), ElementsAre(3561, 4439));
+  EXPECT_THAT(count(Split::dev), ElementsAre(428, 444));
 }
 
 }  // namespace

@@ -73,8 +73,8 @@ TEST_F(TokenizerTest, FollowsItsOptions) {
   using Strip = TokenizerOptions::StripAccents;
   EXPECT_EQ(load().encode("CAFÉ").ids, (Ids{2, 7, 3}));
   EXPECT_EQ(load({.lower_case = false}).encode("Café Film").ids, (Ids{2, 8, 9, 3}));
-  EXPECT_EQ(load({.lower_case = true, .strip_accents = Strip::kNo}).encode("CAFÉ").ids, (Ids{2, 15, 3}));
-  EXPECT_EQ(load({.lower_case = false, .strip_accents = Strip::kYes}).encode("café").ids, (Ids{2, 7, 3}));
+  EXPECT_EQ(load({.lower_case = true, .strip_accents = Strip::no}).encode("CAFÉ").ids, (Ids{2, 15, 3}));
+  EXPECT_EQ(load({.lower_case = false, .strip_accents = Strip::yes}).encode("café").ids, (Ids{2, 7, 3}));
   EXPECT_EQ(load().encode("film中").ids, (Ids{2, 5, 11, 3}));
   EXPECT_EQ(load({.split_ideographs = false}).encode("film中").ids, (Ids{2, 1, 3}));
 }
@@ -92,9 +92,13 @@ TEST_F(TokenizerTest, ReadsAFoldersConfiguration) {
 
   folder_.write("tokenizer_config.json", R"({"do_lower_case": "no"})");
   EXPECT_THAT(message_of<Error>([&] { Tokenizer::from_folder(folder_.path()); }), HasSubstr("do_lower_case"));
-  folder_.write("tokenizer_config.json", "{");
-  EXPECT_THAT(message_of<Error>([&] { Tokenizer::from_folder(folder_.path()); }),
-              HasSubstr("not a JSON object"));
+  const std::string nest = std::string(1000000, '[') + std::string(1000000, ']');
+  for (const auto& [text, error] : {std::pair<std::string, const char*>{"{", "not valid JSON"},
+                                    {"[]", "not a JSON object"},
+                                    {R"({"do_lower_case": )" + nest + "}", "levels deep"}}) {
+    folder_.write("tokenizer_config.json", text);
+    EXPECT_THAT(message_of<Error>([&] { Tokenizer::from_folder(folder_.path()); }), HasSubstr(error));
+  }
 }
 
 TEST_F(TokenizerTest, GivesIdsAndTokens) {

@@ -315,6 +315,8 @@ TEST(BertConfigTest, FilesAreReadAndDamagedOnesRefused) {
   for (const char* broken : {"", "{", "{\"vocab_size\": NaN}", "\xff"}) {
     EXPECT_THAT(error_of_file(broken), AllOf(HasSubstr(path), HasSubstr("not valid JSON")));
   }
+  const std::string nest = "{\"x\": " + std::string(1000000, '[') + std::string(1000000, ']') + "}";
+  EXPECT_THAT(error_of_file(nest), AllOf(HasSubstr(path), HasSubstr("64 levels deep")));
   EXPECT_THROW(BertConfig::read(folder), Error);
   EXPECT_THROW(BertConfig::read(folder + "/none"), Error);
 

@@ -51,7 +51,7 @@ void compare(const Accuracy& p, bool padded) {
           for (std::int64_t j = 0; j < n; ++j) {
             const double error = std::abs(probabilities.at(begin + (h * n + i) * n + j) -
                                           expected.at(((s * heads + h) * longest + i) * longest + j));
-            worst = std::max(worst, error);
+            worst = worse(worst, error);
           }
         }
       }
@@ -102,7 +102,7 @@ TEST(TeacherReference, LogitsLossAndEveryGradient) {
   for (const NamedTensor& t : model.parameters().named()) {
     const Tensor expected = read_tensor(file, "out/teacher_hard/" + t.name);
     for (std::int64_t i = 0; i < expected.numel(); ++i) largest = std::max(largest, std::abs(expected.at(i)));
-    worst = std::max(worst, largest_difference(t.gradient(), expected));
+    worst = worse(worst, largest_difference(t.gradient(), expected));
     ++compared;
   }
   EXPECT_GT(compared, 10U);

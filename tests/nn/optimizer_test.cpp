@@ -65,7 +65,7 @@ TEST(AdamW, UnknownVariantIsRefused) {
 // One table twice: by rows with put-off updates, and dense with the same gradients, zero where no row was
 // touched.
 template <class T>
-void compare_put_off(AdamVariant variant) {
+void compare_put_off(AdamVariant variant, std::uint32_t steps) {
   constexpr std::int64_t kRows = 50;
   constexpr std::int64_t kCols = 19;
   ParameterStore lazy(dtype_of<T>);
@@ -79,7 +79,7 @@ void compare_put_off(AdamVariant variant) {
   }
   AdamW lazy_adam(lazy, {.variant = variant});
   AdamW dense_adam(dense, {.variant = variant});
-  for (std::uint32_t step = 0; step < 1200; ++step) {
+  for (std::uint32_t step = 0; step < steps; ++step) {
     // Rows 0..9 are touched early on only, 10..29 now and then, 40 and above never.
     std::vector<std::int32_t> rows;
     for (std::int32_t r = 0; r < 40; ++r) {
@@ -105,7 +105,7 @@ void compare_put_off(AdamVariant variant) {
       b.gradient.slice(row, row + 1).copy_from(gradient.slice(row, row + 1));
     }
     a.has_gradient = b.has_gradient = true;
-    const double lr = 1e-3 * warmup_linear(step, 100, 1300);
+    const double lr = 1e-3 * warmup_linear(step, 100, steps + 100);
     lazy_adam.step(lr, 0.9);
     dense_adam.step(lr, 0.9);
   }
@@ -119,8 +119,27 @@ void compare_put_off(AdamVariant variant) {
 
 TEST(AdamW, PutOffRowsAreBitForBitTheDenseUpdate) {
   for (const AdamVariant variant : {AdamVariant::torch, AdamVariant::transformers}) {
-    compare_put_off<float>(variant);
-    compare_put_off<double>(variant);
+    compare_put_off<float>(variant, 1200);
+    compare_put_off<double>(variant, 1200);
+  }
+}
+
+// Longer than the book of steps that may wait.
+TEST(AdamW, NoRowWaitsForever) {
+  compare_put_off<float>(AdamVariant::torch, 4300);
+}
+
+TEST(AdamW, RowsThatATableDoesNotHave) {
+  ParameterStore store(DType::f32);
+  store.add_table("table.weight", {5, 3});
+  store.allocate();
+  store.allocate_gradients();
+  AdamW adam(store, {});
+  for (const std::int32_t id : {5, -1}) {
+    const std::int32_t ids[] = {0, id};
+    EXPECT_THAT(
+        message_of<Error>([&] { adam.catch_up(Tensor::from(std::span<const std::int32_t>(ids), {2})); }),
+        ::testing::HasSubstr(fmt::format("table.weight: row {} of 5", id)));
   }
 }
 

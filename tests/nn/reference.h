@@ -109,7 +109,7 @@ inline double row_error(const Tensor& found, const Tensor& expected, const Layou
     for (std::int64_t i = 0; i < layout.length(s) * width; ++i) {
       const double error =
           std::abs(rows.at(layout.offset(s) * width + i) - expected.at(s * longest * width + i));
-      worst = std::isnan(error) ? INFINITY : std::max(worst, error);
+      worst = worse(worst, error);
     }
   }
   return worst;
@@ -121,7 +121,7 @@ inline double largest_difference(const Tensor& found, const Tensor& expected) {
   double worst = 0;
   for (std::int64_t i = 0; i < a.numel(); ++i) {
     const double error = std::abs(a.at(i) - b.at(i));
-    worst = std::isnan(error) ? INFINITY : std::max(worst, error);
+    worst = worse(worst, error);
   }
   return worst;
 }

@@ -1,5 +1,6 @@
 // The scalar functions that kernels are made of, against the C library in f64, and Philox against its
 // published vectors.
+#include "tests/support.h"
 #include "tests/tensor/kernel_test.h"
 
 namespace costeff::testing {
@@ -19,7 +20,7 @@ TEST(KernelMath, ExpIsAccurateToF32) {
   double worst = 0;
   for (float x = -87.2f; x < 88.6f; x += 0.00037f) {
     const double exact = std::exp(static_cast<double>(x));
-    worst = std::max(worst, std::abs(static_cast<double>(math::exp(x)) - exact) / exact);
+    worst = worse(worst, std::abs(static_cast<double>(math::exp(x)) - exact) / exact);
   }
   EXPECT_LT(worst, 2e-7);
 }
@@ -37,7 +38,7 @@ TEST(KernelMath, ExpOfExtremes) {
 TEST(KernelMath, ErfIsAccurateToF32) {
   double worst = 0;
   for (float x = -6; x < 6; x += 0.000037f) {
-    worst = std::max(worst, std::abs(static_cast<double>(math::erf(x)) - std::erf(static_cast<double>(x))));
+    worst = worse(worst, std::abs(static_cast<double>(math::erf(x)) - std::erf(static_cast<double>(x))));
   }
   EXPECT_LT(worst, 1.5e-7);
   EXPECT_EQ(math::erf(1e30f), 1.0f);
@@ -51,7 +52,7 @@ TEST(KernelMath, TanhIsAccurateToTheLastPlaces) {
     const double exact = std::tanh(static_cast<double>(x));
     const float nearest = static_cast<float>(exact);
     const double place = static_cast<double>(nearest - std::nextafter(nearest, 0.0f));
-    worst = std::max(worst, std::abs(static_cast<double>(math::tanh(x)) - exact) / place);
+    worst = worse(worst, std::abs(static_cast<double>(math::tanh(x)) - exact) / place);
     ASSERT_EQ(math::tanh(-x), -math::tanh(x)) << x;
   }
   EXPECT_LT(worst, 2.5);
@@ -73,10 +74,9 @@ TEST(KernelMath, GeluAndItsDerivativeAreAccurateToF32) {
     const double z = static_cast<double>(x);
     const double cdf = 0.5 * std::erfc(-z / std::sqrt(2.0));
     const double density = std::exp(-z * z / 2) / std::sqrt(2 * M_PI);
-    worst =
-        std::max(worst, std::abs(static_cast<double>(math::gelu(x)) - z * cdf) / std::max(1.0, std::abs(z)));
-    worst_derivative = std::max(
-        worst_derivative, std::abs(static_cast<double>(math::gelu_derivative(x)) - (cdf + z * density)));
+    worst = worse(worst, std::abs(static_cast<double>(math::gelu(x)) - z * cdf) / std::max(1.0, std::abs(z)));
+    worst_derivative = worse(worst_derivative,
+                             std::abs(static_cast<double>(math::gelu_derivative(x)) - (cdf + z * density)));
   }
   EXPECT_LT(worst, 2e-7);
   EXPECT_LT(worst_derivative, 5e-7);

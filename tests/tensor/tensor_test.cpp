@@ -20,6 +20,11 @@ TEST(Shape, CountsAndRefuses) {
   EXPECT_EQ(to_string(Shape{8, 128}), "[8, 128]");
   EXPECT_FALSE((Shape{2, 3} == Shape{2, 3, 1}));
   EXPECT_THROW((Shape{2, -1}), Error);
+  constexpr std::int64_t kMany = std::int64_t{1} << 32;
+  EXPECT_EQ(Shape({kMany, 3}).numel(), 3 * kMany);
+  EXPECT_THROW((Shape{kMany, kMany}), Error);
+  EXPECT_THROW(Shape({kMany, 3}).with_back(kMany), Error);
+  EXPECT_THROW(Shape({2, kMany}).with_front(kMany), Error);
   EXPECT_THROW((Shape{1, 1, 1, 1, 1}), Error);
 }
 
