@@ -2,7 +2,7 @@
 //
 // A general product copies b into blocks first, which here would cost more than the product. Instead four
 // rows of b and up to six of a meet in registers along k, where both are contiguous: each element of b is
-// read from memory once.
+// read from memory once, and asked for four rows ahead.
 #include "tensor/cpu/isa.h"
 #include "tensor/cpu/products.h"
 
@@ -45,7 +45,7 @@ COSTEFF_INLINE void sum_lanes<float>(const Simd<float>::Vec* v, float* out) {
 // c[kA, 4] from kA rows of a and four of b; of the columns only the first `columns` are written, and rows of
 // b beyond them repeat the last.
 template <int kA, class T>
-COSTEFF_INLINE void block(std::int64_t k, const T* a, std::int64_t lda, const T* const* b,
+COSTEFF_INLINE void block(std::int64_t k, const T* a, std::int64_t lda, const T* const* b, std::int64_t ldb,
                           std::int64_t columns, T beta, T* c, std::int64_t ldc) {
   using S = Simd<T>;
   typename S::Vec sums[kA][kRowsB] = {};
@@ -58,7 +58,10 @@ COSTEFF_INLINE void block(std::int64_t k, const T* a, std::int64_t lda, const T*
     }
   };
   std::int64_t i = 0;
-  for (; i + S::kLanes <= k; i += S::kLanes) step([i](const T* p) { return S::load(p + i); });
+  for (; i + S::kLanes <= k; i += S::kLanes) {
+    for (int j = 0; j < kRowsB; ++j) __builtin_prefetch(b[j] + kRowsB * ldb + i);
+    step([i](const T* p) { return S::load(p + i); });
+  }
   if (i < k) step([i, k](const T* p) { return S::load_part(p + i, k - i); });
   for (int r = 0; r < kA; ++r) {
     T out[kRowsB];
@@ -80,24 +83,24 @@ void few_rows_product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a
       for (int s = 0; s < kRowsB; ++s) rows[s] = b + (j + smaller(s, columns - 1)) * ldb;
       std::int64_t i = 0;
       for (; i + kRowsA <= m; i += kRowsA)
-        block<kRowsA>(k, a + i * lda, lda, rows, columns, beta, c + i * ldc + j, ldc);
+        block<kRowsA>(k, a + i * lda, lda, rows, ldb, columns, beta, c + i * ldc + j, ldc);
       const T* rest = a + i * lda;
       T* out = c + i * ldc + j;
       switch (m - i) {
         case 5:
-          block<5>(k, rest, lda, rows, columns, beta, out, ldc);
+          block<5>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
           break;
         case 4:
-          block<4>(k, rest, lda, rows, columns, beta, out, ldc);
+          block<4>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
           break;
         case 3:
-          block<3>(k, rest, lda, rows, columns, beta, out, ldc);
+          block<3>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
           break;
         case 2:
-          block<2>(k, rest, lda, rows, columns, beta, out, ldc);
+          block<2>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
           break;
         case 1:
-          block<1>(k, rest, lda, rows, columns, beta, out, ldc);
+          block<1>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
           break;
         default:
           break;
