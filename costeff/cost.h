@@ -52,6 +52,8 @@ struct LayerFlops {
   double total() const { return projections + attention + ffn; }
 };
 
+inline constexpr std::int64_t kPaddedLength = 128;  // tokens, at which papers give FLOPs
+
 struct Flops {
   double embeddings = 0;
   std::vector<LayerFlops> layers;

@@ -5,7 +5,9 @@
 #include <optional>
 #include <utility>
 
+#include "costeff/classifier.h"
 #include "costeff/results.h"
+#include "costeff/stage_data.h"
 #include "tensor/error.h"
 #include "tensor/json_file.h"
 
@@ -34,6 +36,20 @@ bool left_out(const PipelineSettings& p, Stage stage) {
   return stage == Stage::assist && p.no_assistant;
 }
 
+// Throws what any stage would throw for its model, data, sizes and steps, before a folder is made and
+// anything is trained.
+void check_all(const PipelineSettings& p) {
+  const Settings& first = p[Stage::finetune];
+  const Task task = task_of(first);
+  const std::string folder = resolve_model(first.model);
+  const BertConfig config = BertConfig::read(folder + "/config.json");
+  const StageData data =
+      load_data(first, task, Tokenizer::from_folder(folder), config, [](const std::string&) {});
+  for (const Stage stage : kStages) {
+    if (!left_out(p, stage)) check_plan(stage, placed(p, stage), config, data.train);
+  }
+}
+
 // The run's folder, begun or gone on with.
 void open_folder(const PipelineSettings& p, bool resume) {
   const std::string config = p.out + "/config.json";
@@ -41,6 +57,7 @@ void open_folder(const PipelineSettings& p, bool resume) {
     if (!fs::exists(config)) fail("there is no run at {} to go on with", p.out);
     return;
   }
+  check_all(p);
   RunFolder::create(p.out, {{"command", "run"},
                             {"settings", to_json(p)},
                             {"environment", environment(device_named(p.stages[0].device))}});
@@ -48,8 +65,9 @@ void open_folder(const PipelineSettings& p, bool resume) {
 
 // Whether a stage can have the teacher that the one before it loaded.
 bool share_teacher(const Settings& a, const Settings& b) {
-  return a.teacher == b.teacher && a.task == b.task && a.device == b.device && a.precision == b.precision &&
-         a.threads == b.threads;
+  return a.teacher == b.teacher && a.task == b.task && a.columns == b.columns && a.labels == b.labels &&
+         a.device == b.device && a.precision == b.precision && a.threads == b.threads &&
+         a.teacher_memory == b.teacher_memory;
 }
 
 // The stages that are not finished yet. The one in which it was stopped, if it was.
@@ -128,6 +146,24 @@ void check(const PipelineSettings& p) {
     } catch (const UsageError& error) {
       throw UsageError(fmt::format("{}: {}", name_of(stage), error.what()));
     }
+  }
+  // Sentences that one stage holds out must not train another, nor a threshold be chosen on those that did.
+  const Settings& first = p[Stage::finetune];
+  for (const Stage stage : kStages) {
+    const Settings& s = p[stage];
+    if (left_out(p, stage)) continue;
+    if (s.task != first.task || s.columns != first.columns || s.labels != first.labels ||
+        s.data != first.data)
+      fail_usage("{}: all stages of a run need the same task and data", name_of(stage));
+    if (s.holdout != first.holdout)
+      fail_usage(
+          "{}: --holdout {}: fine-tuning holds {} sentences out, and all stages must hold out the same",
+          name_of(stage), s.holdout, first.holdout);
+    if (s.seed != first.seed && s.holdout > 0)
+      fail_usage(
+          "{}: --seed {}: fine-tuning has {}, and the sentences that are held out are drawn by it; --holdout "
+          "0 holds none out",
+          name_of(stage), s.seed, first.seed);
   }
 }
 

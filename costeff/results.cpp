@@ -14,7 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kPaddedLength = 128;
 constexpr double kOtherAnswers = 0.01;  // of held-out sentences, that early exit may give another class
 
 struct Measured {
@@ -76,6 +75,7 @@ class Results {
   Classifier load(const std::string& path) const {
     Classifier c = load_classifier(path, {.labels = class_names(task_)});
     c.model->to(device_named(p_[Stage::finetune].device));
+    c.model->set_precision(precision_named(p_[Stage::finetune].precision));
     return c;
   }
 
@@ -99,8 +99,11 @@ class Results {
     return {std::move(json), timed.score()};
   }
 
+  // None where the fine-tuned model scores 0, or nothing that is a number (the correlation of a constant).
+  Json share_of(double score) const { return reference_score_ > 0 ? Json(score / reference_score_) : Json(); }
+
   Json share(Measured measured) const {
-    measured.json["share"] = measured.score / reference_score_;
+    measured.json["share"] = share_of(measured.score);
     return std::move(measured.json);
   }
 
@@ -127,7 +130,7 @@ class Results {
     const auto counts = json["exit_counts"].get<std::vector<std::int64_t>>();
     json["flops_padded"] =
         early_exit_flops(padded, std::span(counts).subspan(static_cast<std::size_t>(padded.first - 1)));
-    json["share"] = json["score"].get<double>() / reference_score_;
+    json["share"] = share_of(json["score"].get<double>());
     json["sequences_per_second"] =
         evaluate_early(model, task_, data_.dev, threshold).evaluation.sequences_per_second();
     return json;

@@ -13,7 +13,8 @@ namespace costeff {
 //   models                  [fine-tuned, assistant, COST-EFF at full depth, COST-EFF with early exit]: name,
 //   folder,
 //                           parameters, flops (mean on dev at real lengths), flops_padded (128 tokens),
-//                           score, share (of the fine-tuned model's score), sequences_per_second,
+//                           score, share (of the fine-tuned model's score; null where that is not above 0),
+//                           sequences_per_second,
 //                           average_exit, exits; of the last also threshold and exit_counts
 //   sweep                   early exit at thresholds from 0 to ln C: score, average_exit, flops,
 //   flops_reduction (fine-tuned

@@ -86,8 +86,7 @@ std::vector<std::vector<std::int64_t>> best_of_all(const std::vector<std::vector
     const auto width = static_cast<std::int64_t>(layer.size());
     kept.push_back(keep_top(layer, std::min({least, per_layer, width})));
     left -= static_cast<std::int64_t>(kept[k].size());
-    const double squares = std::inner_product(layer.begin(), layer.end(), layer.begin(), 0.0);
-    const double size = squares > 0 ? std::sqrt(squares / static_cast<double>(width)) : 1;
+    const double size = root_mean_square(layer);
     for (std::int64_t i = 0; i < width; ++i) {
       if (std::binary_search(kept[k].begin(), kept[k].end(), i)) continue;
       rest.push_back({layer[static_cast<std::size_t>(i)] / size, k, i});
@@ -105,6 +104,11 @@ std::vector<std::vector<std::int64_t>> best_of_all(const std::vector<std::vector
 }
 
 }  // namespace
+
+double root_mean_square(std::span<const double> scores) {
+  const double squares = std::inner_product(scores.begin(), scores.end(), scores.begin(), 0.0);
+  return squares > 0 ? std::sqrt(squares / static_cast<double>(scores.size())) : 1;
+}
 
 SlenderSizes sizes_after(std::int64_t round, std::int64_t rounds, const SlenderSizes& full,
                          const SlenderSizes& goal) {

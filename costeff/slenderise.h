@@ -33,6 +33,8 @@ SlenderSizes sizes_after(std::int64_t round, std::int64_t rounds, const SlenderS
 
 // The best `heads` and `ffn` of each layer, all of a layer that has fewer.
 Kept keep_per_layer(const ImportanceScores& scores, std::int64_t heads, std::int64_t ffn);
+// Of a layer's scores; 1 where all are 0.
+double root_mean_square(std::span<const double> scores);
 // As many in all, wherever they are best, but at least one head and 16 neurons a layer (all where it has
 // fewer). Scores are compared across layers after dividing by their layer's root mean square.
 Kept keep_globally(const ImportanceScores& scores, std::int64_t heads, std::int64_t ffn);

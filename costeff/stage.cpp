@@ -73,6 +73,34 @@ ExitsEvaluation exits_from(const Json& json) {
   return e;
 }
 
+BatcherOptions batching(Stage stage, const Settings& s) {
+  return {.seed = s.seed,
+          .batch_size = static_cast<std::size_t>(s.batch),
+          .bucket = s.bucket,
+          .drop_last = s.fidelity == "release" && stage != Stage::finetune};
+}
+
+std::int64_t steps_of_epoch(const Settings& s, const Batcher& batcher) {
+  return (static_cast<std::int64_t>(batcher.batches()) + s.accumulate - 1) / s.accumulate;
+}
+
+// The phases of a stage that trains a model of this config.
+std::vector<Phase> planned(Stage stage, const Settings& s, const BertConfig& config,
+                           std::int64_t steps_per_epoch) {
+  const SlenderSizes full = sizes_of(config);
+  const auto within = [](const char* flag, std::int64_t wanted, std::int64_t most, const char* what) {
+    if (wanted > most) fail_usage("--{} {}: the model has {} {}", flag, wanted, most, what);
+  };
+  if (stage == Stage::slenderise) {
+    within("heads", s.heads, full.heads, "in a layer");
+    within("ffn", s.ffn, full.ffn, "neurons in a layer");
+    within("rank", s.rank, std::min(full.rank, config.vocab_size), "columns in its embedding");
+  }
+  if (s.two_stage && config.first_exit() == config.layers())
+    fail_usage("--two-stage: the model has one exit; the second stage trains the others");
+  return plan(stage, s, steps_per_epoch, full.heads);
+}
+
 // One run, from its settings to its end; the members are what steps, evaluations and checkpoints share.
 class Run {
  public:
@@ -84,7 +112,6 @@ class Run {
   static Settings effective(Stage stage, Settings s);
   void set_dropout(Bert& model) const;
   void remember();
-  std::vector<Phase> planned() const;
   Json description() const;
   void resume_from(const RunFolder::Checkpoint& checkpoint);
   void begin_next_phase();
@@ -99,6 +126,7 @@ class Run {
   }
   const Phase& phase() const { return phases_[phase_]; }
   std::int64_t step_now() const { return phase_begin_ + (trainer_ ? trainer_->steps() : 0); }
+  bool stopped() const { return events_.stop != nullptr && events_.stop->load(); }
   bool learns_features_alone() const {
     return !phase().predictions || trainer_->steps() < phase().feature_steps;
   }
@@ -127,6 +155,7 @@ class Run {
   StageResult result_;
   std::size_t phase_ = 0;
   std::int64_t phase_begin_ = 0;    // steps before the phase
+  std::int64_t saved_ = 0;          // steps that are in a checkpoint
   std::optional<Trainer> trainer_;  // of the phase; none before the first
   Json audit_;                      // of the step that was made last, where it was looked at
   double seconds_before_ = 0;       // of earlier processes
@@ -170,14 +199,10 @@ Run::Run(Stage stage, const Settings& settings, bool resume, const StageEvents& 
       student_(placed(load_student(stage, s_, task_, data_.train, &report_), s_)),
       teacher_(teacher != nullptr || stage == Stage::finetune ? std::move(teacher)
                                                               : load_teacher(s_, task_, student_)),
-      batcher_({.seed = s_.seed,
-                .batch_size = static_cast<std::size_t>(s_.batch),
-                .bucket = s_.bucket,
-                .drop_last = s_.fidelity == "release" && stage != Stage::finetune},
-               data_.train),
-      steps_per_epoch_((static_cast<std::int64_t>(batcher_.batches()) + s_.accumulate - 1) / s_.accumulate),
+      batcher_(batching(stage, s_), data_.train),
+      steps_per_epoch_(steps_of_epoch(s_, batcher_)),
       full_(sizes_of(student_.model->config())),
-      phases_(planned()),
+      phases_(planned(stage, s_, student_.model->config(), steps_per_epoch_)),
       micro_batches_(std::min(static_cast<std::size_t>(s_.accumulate), batcher_.batches())),
       folder_(resume ? RunFolder::open(s_.out) : RunFolder::create(s_.out, description())) {
   for (const Phase& p : phases_) total_ += p.steps;
@@ -204,30 +229,12 @@ void Run::set_dropout(Bert& model) const {
   config.classifier_dropout = s_.dropout;
 }
 
-std::vector<Phase> Run::planned() const {
-  const auto within = [](const char* flag, std::int64_t wanted, std::int64_t most, const char* what) {
-    if (wanted > most) fail_usage("--{} {}: the model has {} {}", flag, wanted, most, what);
-  };
-  if (stage_ == Stage::slenderise) {
-    within("heads", s_.heads, full_.heads, "in a layer");
-    within("ffn", s_.ffn, full_.ffn, "neurons in a layer");
-    within("rank", s_.rank, std::min(full_.rank, student_.model->config().vocab_size),
-           "columns in its embedding");
-  }
-  const BertConfig& config = student_.model->config();
-  if (s_.two_stage && config.first_exit() == config.layers()) {
-    fail_usage("--two-stage: the model has one exit; the second stage trains the others");
-  }
-  return plan(stage_, s_, steps_per_epoch_, full_.heads);
-}
-
 // What the teacher says of the training sentences, once for all epochs, where there is memory for it.
 void Run::remember() {
   const bool hidden = stage_ == Stage::slenderise ||
                       std::any_of(phases_.begin(), phases_.end(), [](const Phase& p) { return p.features; });
   constexpr std::size_t kMegabyte = 1 << 20;
   const auto limit = static_cast<std::size_t>(s_.teacher_memory) * kMegabyte;
-  const auto stopped = [&] { return events_.stop != nullptr && events_.stop->load(); };
   const auto go_on = [&](std::size_t done) {
     if (done == 0)
       note(fmt::format("the teacher says its part of {} training sentences", data_.train.size()));
@@ -288,6 +295,7 @@ void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
   }
   make_trainer();
   trainer_->restore(checkpoint.folder, steps - phase_begin_);
+  saved_ = steps;
   note(fmt::format("going on from step {} of {}", steps, total_));
 }
 
@@ -396,11 +404,16 @@ void Run::save_checkpoint() {
   if (stage_ == Stage::slenderise) state["model"] = student_.model->config().to_json();
   folder_.save_checkpoint(step_now(), state, static_cast<int>(s_.keep_checkpoints),
                           [&](const std::string& to) { trainer_->save(to); });
+  saved_ = step_now();
 }
 
 StageResult Run::go() {
   start_ = Clock::now();
   while (step_now() < total_) {
+    if (stopped()) {
+      if (step_now() > saved_) save_checkpoint();
+      break;
+    }
     const auto begin = Clock::now();
     if (!trainer_ || trainer_->steps() == phase().steps) begin_next_phase();
     const bool alone = learns_features_alone();
@@ -419,9 +432,7 @@ StageResult Run::go() {
     folder_.log(line);
     if (events_.step) events_.step({step_now(), total_, epoch_, phase().name, report, rate});
     if (due(s_.eval_every)) evaluate_now();
-    const bool stop = events_.stop != nullptr && events_.stop->load();
-    if (stop || due(s_.checkpoint_every > 0 ? s_.checkpoint_every : s_.eval_every)) save_checkpoint();
-    if (stop && step_now() < total_) break;
+    if (due(s_.checkpoint_every > 0 ? s_.checkpoint_every : s_.eval_every)) save_checkpoint();
   }
   result_.steps = step_now();
   result_.seconds = seconds_before_ + seconds_since(start_);
@@ -441,6 +452,16 @@ StageResult Run::go() {
 StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events,
                       std::shared_ptr<Teacher> teacher) {
   return Run(stage, settings, resume, events, std::move(teacher)).go();
+}
+
+void check_plan(Stage stage, const Settings& settings, const BertConfig& backbone,
+                const EncodedDataset& train) {
+  const Settings s = decided(stage, settings);
+  BertConfig student = backbone;
+  if (stage != Stage::finetune) student.exits = ExitConfig{.first = s.exit_start};
+  if (s.exit_start > backbone.layers() && stage != Stage::finetune)
+    fail_usage("--exit-start {}: the model has {} layers", s.exit_start, backbone.layers());
+  planned(stage, s, student, steps_of_epoch(s, Batcher(batching(stage, s), train)));
 }
 
 Json environment(Device device) {

@@ -51,6 +51,11 @@ struct StageResult {
 StageResult run_stage(Stage stage, const Settings& settings, bool resume, const StageEvents& events,
                       std::shared_ptr<Teacher> teacher = nullptr);
 
+// Throws the UsageError that a stage would throw for its sizes and steps, for settings that are complete, a
+// model of these sizes to begin with and these training sentences.
+void check_plan(Stage stage, const Settings& settings, const BertConfig& backbone,
+                const EncodedDataset& train);
+
 // What a run's config.json says of where it runs: versions, threads, processor, kernels, and a device that is
 // not the CPU.
 Json environment(Device device);

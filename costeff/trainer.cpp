@@ -58,7 +58,8 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
   report.gradient_norm = gradient_norm(parameters_);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
     fail(
-        "step {}: the loss is {} and the gradient's norm {}; --check-finite names the first operation that "
+        "step {} of this phase: the loss is {} and the gradient's norm {}; --check-finite names the first "
+        "operation that "
         "went wrong",
         now + 1, report.loss, report.gradient_norm);
   }

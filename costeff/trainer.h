@@ -44,7 +44,6 @@ class Trainer {
   StepReport step(std::span<const Batch> micro_batches, const Loss& loss, const Inspect& inspect = {});
 
   std::int64_t steps() const { return optimizer_.steps(); }
-  Tape& tape() { return tape_; }
   // Brings put-off updates up to date, so that the parameters may be read as a whole.
   void settle() { optimizer_.catch_up_all(); }
 

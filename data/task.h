@@ -20,6 +20,7 @@
 namespace costeff {
 
 enum class Split { train, dev, test };
+Split split_named(std::string_view name);  // throws UsageError for another name
 
 struct Task {
   std::string name = {};                       // as GLUE spells it: "SST-2"

@@ -11,16 +11,20 @@ costeff=${COSTEFF:-$(dirname "${BASH_SOURCE[0]}")/../build/release/tools/costeff
 out=$run/audit
 mkdir -p "$out"
 
-subject=(--model "$run/assist/last" --teacher "$run/finetune/last" --task "$task" --data "$data")
-slender=(--model "$run/recover/last" --teacher "$run/assist/last" --task "$task" --data "$data")
-audit() { # NAME ARGUMENTS...
+# The models that the run itself went on with: under --fidelity release those that did best on dev.
+teacher_of() { sed -n 's/^ *"teacher": "\(.*\)",\{0,1\}$/\1/p' "$run/$1/config.json"; }
+subject=(--model "$(teacher_of recover)" --teacher "$(teacher_of assist)" --task "$task" --data "$data")
+slender=(--model "$run/recover/last" --teacher "$(teacher_of recover)" --task "$task" --data "$data")
+status=0
+audit() { # NAME ARGUMENTS...; a fault that is found does not keep the others from being looked at
   echo "== $1"
-  "$costeff" audit "${@:2}" | tee "$out/$1.txt"
+  "$costeff" audit "${@:2}" | tee "$out/$1.txt" || status=$?
 }
 audit assistant gradients "${subject[@]}" --html "$out/assistant.html" --json "$out/assistant.json"
-audit recovery gradients "${slender[@]}" --stage recover --prediction soft --html "$out/recovery.html" --json "$out/recovery.json"
+audit recovery gradients "${slender[@]}" --stage recover --html "$out/recovery.html" --json "$out/recovery.json"
 audit importance importance "${subject[@]}" --cumulative --heads 2 --ffn 128 --html "$out/importance.html" \
   --json "$out/importance.json" --figures "$out"
 audit path path "${subject[@]}" --from exit.3 --to encoder.layer.0.intermediate.weight --entry 5,7 --svg "$out/path.svg"
 audit run run "$run/assist" --html "$out/run.html"
 echo "Pages: $out"
+exit "$status"

@@ -147,20 +147,13 @@ void refuse_sizes(const Options& options) {
   }
 }
 
-Split split_of(const std::string& name) {
-  if (name == "train") return Split::train;
-  if (name == "dev") return Split::dev;
-  if (name == "test") return Split::test;
-  fail_usage("--split {}: must be train, dev or test", name);
-}
-
 void check_data_flags(const CostSettings& s, const Options& options) {
   for (const char* flag : {"task", "columns", "split", "max-length"}) {
     if (options.given(flag) && s.data.empty())
       fail_usage("--{} is about a data set: --data is missing", flag);
   }
   if (s.data.empty()) return;
-  split_of(s.split);
+  split_named(s.split);
   if (s.model.empty()) fail_usage("--data needs --model, whose vocabulary cuts the texts into tokens");
   if (s.task.empty() == s.columns.empty()) fail_usage("with --data, one of --task and --columns is needed");
 }
@@ -189,7 +182,7 @@ Dataset read_lengths(const CostSettings& s, const std::string& folder, std::int6
   Task task = s.columns.empty() ? find_task(s.task) : custom_task(s.columns);
   // Labels have no length: a column that no TSV can have stands for none.
   task.label_column.assign(1, '\t');
-  const std::string file = split_file(task, s.data, split_of(s.split));
+  const std::string file = split_file(task, s.data, split_named(s.split));
   const Examples examples = load_examples(task, file, Labels::optional);
   const Tokenizer tokenizer = Tokenizer::from_folder(folder);
   return {file,

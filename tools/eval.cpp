@@ -69,13 +69,6 @@ Options eval_options(EvalSettings& s) {
   return options;
 }
 
-Split split_of(const std::string& name) {
-  if (name == "train") return Split::train;
-  if (name == "dev") return Split::dev;
-  if (name == "test") return Split::test;
-  fail_usage("--split {}: must be train, dev or test", name);
-}
-
 Task task_of(const EvalSettings& s) {
   if (s.task.empty() == s.columns.empty()) fail_usage("one of --task and --columns is needed");
   if (!s.labels.empty() && s.columns.empty())
@@ -143,7 +136,7 @@ int run_eval(const Invocation& invocation) {
   const std::optional<double> threshold = asked_threshold(options, s.entropy);
   if (threshold && s.sweep) fail_usage("--entropy is one threshold, --sweep tries many: give one of the two");
   Task task = task_of(s);
-  const Split split = split_of(s.split);
+  const Split split = split_named(s.split);
   if (s.data.empty()) fail_usage("--data is missing");
   require_model(s.model);
   use_threads(s.threads);

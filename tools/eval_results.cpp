@@ -8,8 +8,6 @@
 namespace costeff {
 namespace {
 
-constexpr std::int64_t kPaddedLength = 128;  // at which papers give FLOPs
-
 // The sequences that are shorter than the median of all.
 std::vector<std::int32_t> below_median(const std::vector<std::int64_t>& lengths) {
   std::vector<std::int64_t> sorted = lengths;

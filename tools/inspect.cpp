@@ -10,6 +10,7 @@
 #include "costeff/classifier.h"
 #include "costeff/cost.h"
 #include "costeff/run_folder.h"
+#include "costeff/settings.h"
 #include "data/text_file.h"
 #include "tensor/error.h"
 #include "tools/commands.h"
@@ -179,9 +180,28 @@ bool is_run(const std::string& path) {
   return fs::exists(path + "/log.jsonl", error) && fs::exists(path + "/config.json", error);
 }
 
+// Whether a run has a model to show: its own, or that of its last stage.
+bool has_model(const std::string& run) {
+  return is_model_folder(run + "/best") || is_model_folder(run + "/last") ||
+         (fs::is_directory(run + "/recover") && has_model(run + "/recover"));
+}
+
+Json describe_run(const std::string& path);
+
+// Where a run of all stages stands: how far each is, null if it has not begun.
+Json describe_stages(const std::string& path) {
+  Json stages = Json::object();
+  for (const Stage stage : kStages) {
+    const std::string folder = path + "/" + std::string(name_of(stage));
+    stages[name_of(stage)] = is_run(folder) ? describe_run(folder) : Json();
+  }
+  return {{"folder", path}, {"stages", stages}, {"finished", fs::exists(path + "/results.json")}};
+}
+
 // Where a run stands, from files that a running process may be writing: nothing is changed.
 Json describe_run(const std::string& path) {
   const Json config = RunFolder::open(path).config();
+  if (config.at("command") == "run") return describe_stages(path);
   Json out{{"folder", path},
            {"settings", config.at("settings")},
            {"step", 0},
@@ -211,7 +231,25 @@ Json describe_run(const std::string& path) {
   return out;
 }
 
+std::string state_text(const Json& run) {
+  if (run.is_null()) return "not begun";
+  std::string out = fmt::format("{} at step {}", run["finished"].get<bool>() ? "finished" : "not finished",
+                                run["step"].get<std::int64_t>());
+  if (!run["last"].is_null() && run["last"].contains("loss"))
+    out += fmt::format(", loss {}", run["last"]["loss"].dump());
+  return out;
+}
+
+std::string stages_text(const Json& run) {
+  std::string out = fmt::format("run         {}, {}\n", run["folder"].get<std::string>(),
+                                run["finished"].get<bool>() ? "finished" : "not finished");
+  for (const auto& [name, stage] : run["stages"].items())
+    out += fmt::format("{:<12}{}\n", name, state_text(stage));
+  return out;
+}
+
 std::string run_text(const Json& run) {
+  if (run.contains("stages")) return stages_text(run);
   const Json& settings = run["settings"];
   std::string out = fmt::format("run         {}\n", run["folder"].get<std::string>());
   std::string line;
@@ -227,11 +265,8 @@ std::string run_text(const Json& run) {
     line += item;
   }
   out += fmt::format("{:<12}{}\n", "", line);
-  out += fmt::format("state       {} at step {}", run["finished"].get<bool>() ? "finished" : "not finished",
-                     run["step"].get<std::int64_t>());
-  if (!run["last"].is_null() && run["last"].contains("loss"))
-    out += fmt::format(", loss {}", run["last"]["loss"].dump());
-  out += fmt::format("\ncheckpoints {}\n", run["checkpoints"].empty() ? "none" : run["checkpoints"].dump());
+  out += fmt::format("state       {}\ncheckpoints {}\n", state_text(run),
+                     run["checkpoints"].empty() ? "none" : run["checkpoints"].dump());
   for (const Json& evaluation : run["dev"]) {
     out += fmt::format("dev         step {}: ", evaluation["step"].get<std::int64_t>());
     for (const auto& [name, value] : evaluation["dev"].items())
@@ -249,7 +284,7 @@ int run_inspect(const Invocation& invocation) {
   Options options("costeff inspect DIR [options]",
                   "Says what the model in a folder consists of: layers, widths, parameters. Of a run's "
                   "folder, where the run\n"
-                  "stands, and its best model. The weights are read and checked.");
+                  "stands, and its model. The weights are read and checked.");
   options.group("Output");
   options.flag("json", &json, "one JSON object");
   options.positional("DIR", &path);
@@ -257,9 +292,8 @@ int run_inspect(const Invocation& invocation) {
   options.apply();
 
   const std::optional<Json> run = is_run(path) ? std::optional(describe_run(path)) : std::nullopt;
-  const bool has_model = !run || is_model_folder(path + "/best");
   const std::optional<ModelDescription> model =
-      has_model ? std::optional(describe_model(path)) : std::nullopt;
+      !run || has_model(path) ? std::optional(describe_model(path)) : std::nullopt;
   if (json) {
     Json out = Json::object();
     if (run) out["run"] = *run;

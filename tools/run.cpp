@@ -12,6 +12,7 @@
 #include "tools/model_options.h"
 #include "tools/model_text.h"
 #include "tools/options.h"
+#include "tools/pages/gnuplot.h"
 #include "tools/progress.h"
 #include "tools/report/report.h"
 #include "tools/settings_options.h"
@@ -112,7 +113,9 @@ PipelineSettings settle(RunRequest& request, const Options& options) {
     for (const auto& [key, value] : known.items()) {
       std::string flag = key;
       std::replace(flag.begin(), flag.end(), '_', '-');
-      if (key != "out" && options.given(flag)) given[key] = said.at(key);
+      // The assistant learns nothing but predictions.
+      const bool none = key == "prediction" && stage == Stage::assist && said.at(key) == "none";
+      if (key != "out" && options.given(flag) && !none) given[key] = said.at(key);
     }
     p[stage] = settings_from_json(stage, given, p[stage]);
     for (std::string* path : {&p[stage].model, &p[stage].data}) *path = absolute(*path);
@@ -135,17 +138,21 @@ PipelineSettings settle(RunRequest& request, const Options& options) {
   return p;
 }
 
+// A number of the results; "-" where there is none, as for the correlation of constant answers.
+std::string number(const Json& value, int decimals, double factor = 1) {
+  return value.is_number() ? fmt::format("{:.{}f}", factor * value.get<double>(), decimals) : "-";
+}
+
 // The models beside each other.
 std::string results_table(const Json& results) {
   const std::string metric = results.at("metric");
   std::string text = fmt::format("\n{:<22} {:>12} {:>10} {:>8} {:>8} {:>7} {:>12}\n", "model", "parameters",
                                  "MFLOPs", metric, "kept", "exit", "sentences/s");
   for (const Json& m : results.at("models")) {
-    text += fmt::format("{:<22} {:>12} {:>10.1f} {:>8.4f} {:>6.1f} % {:>7.2f} {:>12.0f}\n",
-                        m.at("name").get<std::string>(), grouped(m.at("parameters").get<std::int64_t>()),
-                        m.at("flops").get<double>() / 1e6, m.at("score").get<double>(),
-                        100 * m.at("share").get<double>(), m.at("average_exit").get<double>(),
-                        m.at("sequences_per_second").get<double>());
+    text += fmt::format("{:<22} {:>12} {:>10} {:>8} {:>6} % {:>7} {:>12}\n", m.at("name").get<std::string>(),
+                        grouped(m.at("parameters").get<std::int64_t>()), number(m.at("flops"), 1, 1e-6),
+                        number(m.at("score"), 4), number(m.at("share"), 1, 100),
+                        number(m.at("average_exit"), 2), number(m.at("sequences_per_second"), 0));
   }
   return text +
          "FLOPs are the mean over dev's sentences at their real lengths, as far as the exit each left at.\n";
@@ -164,6 +171,8 @@ int run_pipeline_command(const Invocation& invocation) {
   check(settings);
   require_model(settings[Stage::finetune].model);
 
+  const bool draws = has_gnuplot();
+  if (!draws) say("gnuplot is not installed: there will be no report (`costeff report` makes it later)\n");
   const std::atomic<bool>& stop = stop_on_signals();
   std::unique_ptr<Progress> progress;
   std::int64_t total = 0;
@@ -185,7 +194,7 @@ int run_pipeline_command(const Invocation& invocation) {
          name_of(result.stopped_in), shell_word(invocation.program), shell_word(settings.out));
   }
   write_output(results_table(result.results));
-  write_output(fmt::format("report: {}\n", write_report(settings.out)));
+  if (draws) write_output(fmt::format("report: {}\n", write_report(settings.out)));
   return 0;
 }
 

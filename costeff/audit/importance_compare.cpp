@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "costeff/rank_statistics.h"
+#include "costeff/slenderise.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {
@@ -29,8 +30,7 @@ double number(const ByLayer& scores, const Removed& r) {
 
 ByLayer normalised(ByLayer scores) {
   for (std::vector<double>& layer : scores) {
-    const double squares = std::inner_product(layer.begin(), layer.end(), layer.begin(), 0.0);
-    const double size = squares > 0 ? std::sqrt(squares / static_cast<double>(layer.size())) : 1;
+    const double size = root_mean_square(layer);
     for (double& score : layer) score /= size;
   }
   return scores;

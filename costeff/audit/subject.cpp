@@ -37,12 +37,6 @@ void check(const SubjectSettings& settings) {
     fail_usage("--dtype {}: must be f32 or f64", name_of(settings.dtype));
 }
 
-Split split_named(const std::string& name) {
-  if (name == "train") return Split::train;
-  if (name == "dev") return Split::dev;
-  fail_usage("--split {}: must be train or dev", name);
-}
-
 // The model with its own exits, which must have been trained for this task; or with new ones.
 Classifier load_audited(const Settings& s, const Task& task, DType dtype, const EncodedDataset& sample,
                         const std::function<void(const std::string& line)>& note) {
@@ -103,7 +97,9 @@ Variable Subject::loss(Forward& forward, const Batch& batch, const TokenBatch& t
 Subject load_subject(const SubjectSettings& settings,
                      const std::function<void(const std::string& line)>& note) {
   check(settings);
-  Settings s = decided(settings.stage, settings.training);
+  Settings s = settings.training;
+  if (s.prediction == "auto" && !s.teacher.empty()) s.prediction = "soft";
+  s = decided(settings.stage, std::move(s));
   const std::string folder = resolve_model(s.model);
   const std::int64_t positions = BertConfig::read(folder + "/config.json").max_position_embeddings;
   if (s.max_length > positions)

@@ -9,6 +9,7 @@
 #include "nn/checkpoint.h"
 #include "tensor/backend.h"
 #include "tests/costeff/support.h"
+#include "tests/costeff/tiny_run.h"
 #include "tests/mock/mock.h"
 
 namespace costeff {
@@ -209,54 +210,11 @@ TEST_F(OnDevice, OperandsOnTwoDevicesAreAnError) {
   EXPECT_THROW(weighted_squared_error(there, there, Tensor::zeros({2}, DType::f32)), Error);
 }
 
-// A whole run through its files: the sentence's word decides its label.
-class OnDeviceRun : public OnDevice {
+class OnDeviceRun : public OnDevice, protected TinyRun {
  protected:
-  static constexpr int kWords = 20;
-
-  OnDeviceRun() {
-    std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n";
-    for (int i = 0; i < kWords; ++i) vocabulary += fmt::format("w{}\n", i);
-    folder_.write("vocab.txt", vocabulary);
-    folder_.write("train.tsv", sentences(24));
-    folder_.write("dev.tsv", sentences(10));
-    BertConfig config = BertConfig::plain(kWords + 4, 16, 2, 2, 24);
-    config.max_position_embeddings = 16;
-    config.labels = {"0", "1"};
-    Bert model(config);
-    model.initialise(5);
-    std::filesystem::create_directory(folder_.path("model"));
-    save_bert(folder_.path("model"), model, folder_.path());
-  }
-
-  static std::string sentences(int count) {
-    std::string text = "sentence\tlabel\n";
-    for (int i = 0; i < count; ++i)
-      text += fmt::format("w{} w{} w{}\t{}\n", i % kWords, i * 7 % kWords, 3, i % 2);
-    return text;
-  }
-
-  Settings settings(Stage stage, const std::string& device) const {
-    Settings s = default_settings(stage);
-    s.model = folder_.path(stage == Stage::finetune ? "model" : "finetune " + device);
-    s.teacher = folder_.path("finetune " + device);
-    s.columns = "sentence,label";
-    s.data = folder_.path();
-    s.out = folder_.path(fmt::format("{} {}", name_of(stage), device));
-    s.max_length = 8;
-    s.batch = 5;
-    s.epochs = 2;
-    s.lr = 1e-3;
-    s.threads = threads();
-    s.device = device;
-    return s;
-  }
-
   StageResult run(Stage stage, const std::string& device) const {
     return run_stage(stage, settings(stage, device), false, {});
   }
-
-  TemporaryFolder folder_;
 };
 
 TEST_F(OnDeviceRun, FinetuneAndAssistEndWithTheSameModels) {
@@ -272,7 +230,7 @@ TEST_F(OnDeviceRun, FinetuneAndAssistEndWithTheSameModels) {
       expect_same_model(*a.model, *b.model);
     }
   }
-  const nlohmann::json config = read_json(folder_.path("finetune mock/config.json"));
+  const nlohmann::json config = read_json(folder().path("finetune mock/config.json"));
   EXPECT_EQ(config["environment"]["device"], "mock");
 }
 

@@ -94,6 +94,13 @@ TEST_F(PipelineTest, FromABackboneToASlenderModelAndItsReport) {
        {"fine-tuned", "assistant", "COST-EFF, full depth", "COST-EFF, early exit", "report.html"})
     EXPECT_THAT(outcome.out, HasSubstr(text));
   EXPECT_TRUE(fs::exists(out + "/report.html"));
+  const Outcome inspected = run({"inspect", out});
+  EXPECT_EQ(inspected.code, 0);
+  for (const char* text :
+       {", finished\n", "finetune    finished at step", "recover     finished at step", "total"})
+    EXPECT_THAT(inspected.out, HasSubstr(text));
+  EXPECT_EQ(run({"inspect", out + "/slenderise", "--json"}).json()["model"]["folder"],
+            out + "/slenderise/last");
   const Json config = Json::parse(read(out + "/recover/last/config.json"));
   EXPECT_EQ(config["prun_hidden_size"], 16);
   EXPECT_EQ(config["prun_intermediate_size"], 16);
@@ -202,6 +209,7 @@ TEST_F(PipelineTest, EachAblationRuns) {
                           {"--importance", "last-exit", "--rounds", "1"},
                           {"--no-assistant"},
                           {"--two-stage"},
+                          {"--prediction", "none"},
                           {"--set", "assist.exit_losses=last,slenderise.exit_losses=last"},
                           {"--budget", "global", "--embedding", "plain", "--temperature", "2"},
                           {"--fidelity", "paper", "--pooling", "cls"},
@@ -299,6 +307,16 @@ TEST_F(PipelineTest, WrongCalls) {
   refuses({"--set", "recover.speed=3"}, {"recover has no setting speed"});
   refuses({"--set", "rest.lr=3"}, {"no stage rest"});
   refuses({"--recipe", "slow"}, {"--recipe slow"});
+  // What a later stage would refuse is refused before the first one trains.
+  refuses({"--heads", "5"}, {"--heads 5", "has 4"});
+  refuses({"--ffn", "65"}, {"--ffn 65", "has 64"});
+  refuses({"--rank", "33"}, {"--rank 33", "32"});
+  refuses({"--exit-start", "3"}, {"--exit-start 3", "2 layers"});
+  refuses({"--rounds", "1000"}, {"rounds"});
+  refuses({"--set", "recover.holdout=0"}, {"recover: --holdout 0"});
+  refuses({"--set", "slenderise.seed=7"}, {"slenderise: --seed 7"});
+  EXPECT_TRUE(fails(run(pipeline(out, {"--data", folder_.path("nowhere")})), 1, {"nowhere"}));
+  EXPECT_FALSE(fs::exists(out));
   EXPECT_TRUE(fails(run({"run", "--task", "sst2", "--data", data_}), 2, {"--out"}));
 
   ASSERT_EQ(run(pipeline(out)).code, 0);
@@ -330,6 +348,22 @@ TEST_F(PipelineTest, WrongCalls) {
   folder_.write("unlabelled/dev.tsv", "sentence\nthe film is good\n");
   const Outcome unlabelled = run(pipeline(folder_.path("third"), {"--data", folder_.path("unlabelled")}));
   EXPECT_TRUE(fails(unlabelled, 1, {"dev.tsv", "label"}));
+  EXPECT_FALSE(fs::exists(folder_.path("third")));
+}
+
+// Where dev has one class, Matthews' correlation is 0, and there is no share of it to keep.
+TEST_F(PipelineTest, AFineTunedModelThatScoresNothing) {
+  std::string train, dev;
+  for (int i = 0; i < 24; ++i)
+    train += fmt::format("x\t{}\t\tthe film is {}\n", i % 2, i % 2 == 1 ? "good" : "bad");
+  for (int i = 0; i < 6; ++i) dev += "x\t1\t\tthe film is good\n";
+  folder_.write("cola/train.tsv", train);
+  folder_.write("cola/dev.tsv", dev);
+  const Outcome outcome =
+      run(pipeline(folder_.path("run"), {"--task", "CoLA", "--data", folder_.path("cola")}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("0.0000      - %"));
+  EXPECT_THAT(outcome.out, HasSubstr("report.html"));
 }
 
 }  // namespace

@@ -49,6 +49,15 @@ void require_gnuplot() {
   run_child({"gnuplot", "--version"}, kPackage, "");
 }
 
+bool has_gnuplot() {
+  try {
+    require_gnuplot();
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
+}
+
 std::string draw(const Figure& figure) {
   const ChildOutcome drawn =
       run_child({"gnuplot", "--default-settings", "-"}, kPackage,  // no user's settings

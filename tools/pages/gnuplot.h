@@ -52,5 +52,6 @@ struct Figure {
 std::string draw(const Figure& figure);
 // Before a long computation. Throws Error if gnuplot is not installed.
 void require_gnuplot();
+bool has_gnuplot();
 
 }  // namespace costeff
