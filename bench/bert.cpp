@@ -16,8 +16,8 @@
 #include <iostream>
 #include <random>
 
-#include "costeff/classifier.h"
-#include "costeff/trainer.h"
+#include "costeff/exits/classifier.h"
+#include "costeff/train/trainer.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 

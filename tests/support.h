@@ -69,10 +69,14 @@ std::string message_of(Action action) {
   return "";
 }
 
+// The checkout, and the program built from it (tests/places.cpp).
+std::string source_dir();
+std::string binary();
+
 // The folder of reference numbers: COSTEFF_REFERENCE, or beside the source tree; nothing if there is none.
 inline std::optional<std::filesystem::path> reference_folder() {
   if (const char* folder = std::getenv("COSTEFF_REFERENCE")) return folder;
-  auto beside = std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "reference";
+  auto beside = std::filesystem::path(source_dir()) / ".." / "shared" / "reference";
   if (std::filesystem::exists(beside)) return beside;
   return std::nullopt;
 }
@@ -81,7 +85,7 @@ inline std::optional<std::filesystem::path> reference_folder() {
 inline std::filesystem::path reference_data(const std::filesystem::path& reference, const std::string& name) {
   auto near = reference / ".." / "data" / name;
   if (std::filesystem::exists(near)) return near;
-  return std::filesystem::path(COSTEFF_SOURCE_DIR) / ".." / "shared" / "data" / name;
+  return std::filesystem::path(source_dir()) / ".." / "shared" / "data" / name;
 }
 
 inline nlohmann::json read_json(const std::filesystem::path& path) {

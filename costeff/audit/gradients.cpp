@@ -7,7 +7,7 @@
 #include "autograd/lanes.h"
 #include "costeff/audit/moments.h"
 #include "costeff/audit/products.h"
-#include "costeff/classifier.h"
+#include "costeff/exits/classifier.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 

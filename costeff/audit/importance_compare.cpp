@@ -4,8 +4,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "costeff/rank_statistics.h"
-#include "costeff/slenderise.h"
+#include "costeff/audit/rank_statistics.h"
+#include "costeff/methods/slenderise.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "costeff/audit/subject.h"
-#include "costeff/importance.h"
+#include "costeff/methods/importance.h"
 
 namespace costeff::audit {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "costeff/run_folder.h"
+#include "costeff/train/run_folder.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {

@@ -1,6 +1,6 @@
 #include "costeff/audit/run_state.h"
 
-#include "costeff/run_folder.h"
+#include "costeff/train/run_folder.h"
 #include "nn/safetensors.h"
 #include "tensor/error.h"
 #include "tensor/json_file.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "costeff/stage_data.h"
+#include "costeff/train/stage_data.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "costeff/distillation.h"
-#include "costeff/plan.h"
+#include "costeff/methods/distillation.h"
+#include "costeff/train/plan.h"
 
 namespace costeff::audit {
 

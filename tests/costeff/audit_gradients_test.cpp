@@ -6,8 +6,8 @@
 #include "costeff/audit/gradient_view.h"
 #include "costeff/audit/gradients.h"
 #include "costeff/audit/identities.h"
-#include "costeff/classifier.h"
-#include "costeff/losses.h"
+#include "costeff/exits/classifier.h"
+#include "costeff/train/losses.h"
 #include "tests/costeff/support.h"
 
 namespace costeff::audit {

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "costeff/audit/importance_compare.h"
-#include "costeff/rank_statistics.h"
+#include "costeff/audit/rank_statistics.h"
 #include "tests/costeff/audit_subject.h"
 
 namespace costeff::audit {

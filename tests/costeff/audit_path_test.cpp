@@ -6,7 +6,7 @@
 #include "autograd/op_support.h"
 #include "costeff/audit/path.h"
 #include "costeff/audit/path_entry.h"
-#include "costeff/losses.h"
+#include "costeff/train/losses.h"
 #include "tests/costeff/support.h"
 
 namespace costeff::audit {

@@ -4,7 +4,7 @@
 #include <map>
 
 #include "costeff/audit/gradients.h"
-#include "costeff/losses.h"
+#include "costeff/train/losses.h"
 #include "tests/costeff/reference.h"
 
 namespace costeff::audit {

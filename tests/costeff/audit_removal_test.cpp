@@ -1,7 +1,7 @@
 // What a removal costs, against pruned models evaluated from scratch; all in f64.
 #include <cstring>
 
-#include "costeff/slenderise.h"
+#include "costeff/methods/slenderise.h"
 #include "tests/costeff/audit_subject.h"
 
 namespace costeff::audit {

@@ -4,7 +4,7 @@
 
 #include "costeff/audit/gradient_view.h"
 #include "costeff/audit/step_audit.h"
-#include "costeff/losses.h"
+#include "costeff/train/losses.h"
 #include "tests/costeff/support.h"
 
 namespace costeff::audit {

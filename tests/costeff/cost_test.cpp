@@ -1,8 +1,8 @@
 // The cost model against parameters that were really allocated and products that were really computed, and
 // against published figures.
-#include "costeff/cost.h"
+#include "costeff/exits/cost.h"
 
-#include "costeff/multi_exit.h"
+#include "costeff/exits/multi_exit.h"
 #include "tests/costeff/support.h"
 
 namespace costeff {

@@ -2,10 +2,10 @@
 // same bits, and whatever the host touches on the device kills the test.
 #include <filesystem>
 
-#include "costeff/distillation.h"
-#include "costeff/early_exit.h"
-#include "costeff/slenderise.h"
-#include "costeff/stage.h"
+#include "costeff/exits/early_exit.h"
+#include "costeff/methods/distillation.h"
+#include "costeff/methods/slenderise.h"
+#include "costeff/train/stage.h"
 #include "nn/checkpoint.h"
 #include "tensor/backend.h"
 #include "tests/costeff/support.h"

@@ -1,7 +1,7 @@
 // What a step trains and by which loss, and how exits are chosen and models made slender by the settings.
-#include "costeff/distillation.h"
+#include "costeff/methods/distillation.h"
 
-#include "costeff/stage_data.h"
+#include "costeff/train/stage_data.h"
 #include "tests/costeff/support.h"
 
 namespace costeff {
@@ -119,7 +119,7 @@ TEST(ChoosePooling, MeanForTheDefaultBackbone) {
   const Classifier backbone = load_classifier(backbone_folder(), {.labels = {"0", "1"}});
   Settings s;
   s.task = "SST-2";
-  s.data = COSTEFF_SOURCE_DIR "/data/samples/SST-2";
+  s.data = testing::source_dir() + "/data/samples/SST-2";
   const EncodedDataset dev =
       load_data(s, task_of(s), backbone.tokenizer, backbone.model->config(), [](const std::string&) {}).dev;
   EXPECT_EQ(choose_pooling(*backbone.model, dev, 1), Pooling::mean);

@@ -1,5 +1,5 @@
 // Early exit in batches against batches of one, and against every exit's logits at full depth.
-#include "costeff/early_exit.h"
+#include "costeff/exits/early_exit.h"
 
 #include "tests/allocations.h"
 #include "tests/costeff/support.h"

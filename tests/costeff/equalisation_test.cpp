@@ -1,8 +1,8 @@
 // What equalisation is, as identities (Eq. 3), on a model of twelve layers in f64; and other identities of
 // the method.
-#include "costeff/classifier.h"
-#include "costeff/losses.h"
-#include "costeff/slenderise.h"
+#include "costeff/exits/classifier.h"
+#include "costeff/methods/slenderise.h"
+#include "costeff/train/losses.h"
 #include "tests/costeff/support.h"
 
 namespace costeff {

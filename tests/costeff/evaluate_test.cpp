@@ -1,5 +1,5 @@
 // Scores at every exit, and the exits that a threshold chooses.
-#include "costeff/evaluate.h"
+#include "costeff/exits/evaluate.h"
 
 #include <limits>
 

@@ -1,7 +1,7 @@
 // Exits, equalisation and the stages' losses against PyTorch: exit_gradients and stage_losses, in f64 and
 // f32.
-#include "costeff/classifier.h"
-#include "costeff/losses.h"
+#include "costeff/exits/classifier.h"
+#include "costeff/train/losses.h"
 #include "tests/costeff/reference.h"
 
 namespace costeff {

@@ -1,8 +1,8 @@
 // The whole method against PyTorch, step by step: pipeline.safetensors, release rules, dropout off.
-#include "costeff/classifier.h"
-#include "costeff/distillation.h"
-#include "costeff/slenderise.h"
-#include "costeff/trainer.h"
+#include "costeff/exits/classifier.h"
+#include "costeff/methods/distillation.h"
+#include "costeff/methods/slenderise.h"
+#include "costeff/train/trainer.h"
 #include "tests/costeff/reference.h"
 
 namespace costeff {

@@ -1,5 +1,5 @@
 // Which model a stage of costeff run leaves to the next.
-#include "costeff/pipeline.h"
+#include "costeff/train/pipeline.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // The phases of each stage: their steps, rates, warm-ups and losses, as docs/fidelity.md has them.
-#include "costeff/plan.h"
+#include "costeff/train/plan.h"
 
 #include "tensor/error.h"
 #include "tests/support.h"

@@ -1,5 +1,5 @@
 // Rank statistics against their definitions, written out over all pairs, and against values computed by hand.
-#include "costeff/rank_statistics.h"
+#include "costeff/audit/rank_statistics.h"
 
 #include <cmath>
 #include <limits>

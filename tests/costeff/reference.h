@@ -1,7 +1,7 @@
 // Models, batches and gradients of the reference files that the multi-exit method is compared with.
 #pragma once
 
-#include "costeff/multi_exit.h"
+#include "costeff/exits/multi_exit.h"
 #include "data/batches.h"
 #include "tests/nn/reference.h"
 

@@ -1,5 +1,5 @@
 // Run folders: what is refused, what a killed process may leave, and what restoring cuts back.
-#include "costeff/run_folder.h"
+#include "costeff/train/run_folder.h"
 
 #include "tensor/error.h"
 #include "tests/support.h"

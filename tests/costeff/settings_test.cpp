@@ -1,5 +1,5 @@
 // Settings as JSON and back, and values that make no sense.
-#include "costeff/settings.h"
+#include "costeff/train/settings.h"
 
 #include "tensor/error.h"
 #include "tests/support.h"

@@ -1,6 +1,6 @@
 // Importance, pruning and factorisation against PyTorch: slenderise.safetensors, both fidelities, two rounds.
-#include "costeff/classifier.h"
-#include "costeff/slenderise.h"
+#include "costeff/exits/classifier.h"
+#include "costeff/methods/slenderise.h"
 #include "tests/costeff/reference.h"
 
 namespace costeff {

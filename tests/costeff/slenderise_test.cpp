@@ -1,5 +1,5 @@
 // What stays of a model: sizes of a round, places by their scores, and the weighted product of an embedding.
-#include "costeff/slenderise.h"
+#include "costeff/methods/slenderise.h"
 
 #include <array>
 #include <numeric>

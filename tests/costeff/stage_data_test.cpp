@@ -1,5 +1,5 @@
 // Which sentences a stage trains on: the draw, and what is held out.
-#include "costeff/stage_data.h"
+#include "costeff/train/stage_data.h"
 
 #include <numeric>
 #include <set>

@@ -1,7 +1,7 @@
 // A stage that is stopped from outside, at any moment, goes on as if it had not been.
-#include "costeff/stage.h"
+#include "costeff/train/stage.h"
 
-#include "costeff/classifier.h"
+#include "costeff/exits/classifier.h"
 #include "tensor/backend.h"
 #include "tests/costeff/support.h"
 #include "tests/costeff/tiny_run.h"

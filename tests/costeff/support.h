@@ -3,8 +3,8 @@
 
 #include <cstdlib>
 
-#include "costeff/classifier.h"
-#include "costeff/trainer.h"
+#include "costeff/exits/classifier.h"
+#include "costeff/train/trainer.h"
 #include "tests/nn/reference.h"
 
 namespace costeff::testing {

@@ -1,5 +1,5 @@
 // A teacher that remembers says what it would say anew.
-#include "costeff/teacher.h"
+#include "costeff/train/teacher.h"
 
 #include "tests/costeff/support.h"
 

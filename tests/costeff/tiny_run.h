@@ -1,7 +1,7 @@
 // A model, sentences and settings for stages that take a moment: a sentence's first word decides its label.
 #pragma once
 
-#include "costeff/stage.h"
+#include "costeff/train/stage.h"
 #include "nn/checkpoint.h"
 #include "tests/support.h"
 

@@ -202,7 +202,7 @@ TEST_F(TaskTest, FindsTheFileOfASplit) {
 
 TEST(Samples, HoldSst2) {
   const Task task = find_task("SST-2");
-  const std::string folder = COSTEFF_SOURCE_DIR "/data/samples/SST-2";
+  const std::string folder = testing::source_dir() + "/data/samples/SST-2";
   const auto count = [&](Split split) {
     std::vector<int> counts(2);
     for (const Example& row : load_examples(task, split_file(task, folder, split)).rows)

@@ -38,7 +38,7 @@ class AuditGradientsTest : public CliTest {
   }
   std::string check(const std::string& page) const {
     const std::string command = fmt::format("python3 {}/tests/tools/report_check.py '{}' --alone > '{}' 2>&1",
-                                            COSTEFF_SOURCE_DIR, page, folder_.path("check.txt"));
+                                            source_dir(), page, folder_.path("check.txt"));
     EXPECT_EQ(std::system(command.c_str()), 0);
     return read(folder_.path("check.txt"));
   }

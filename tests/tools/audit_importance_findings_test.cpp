@@ -2,9 +2,9 @@
 // judge.
 #include "costeff/audit/importance_compare.h"
 #include "tests/tools/support.h"
-#include "tools/audit/importance.h"
-#include "tools/audit/importance_figures.h"
-#include "tools/audit/importance_tables.h"
+#include "tools/cli/audit/importance.h"
+#include "tools/cli/audit/importance_figures.h"
+#include "tools/cli/audit/importance_tables.h"
 
 namespace costeff::testing {
 namespace {

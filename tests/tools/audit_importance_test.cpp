@@ -36,7 +36,7 @@ class AuditImportanceTest : public CliTest {
   std::string faults(const std::string& page) const {
     const std::string said = folder_.path("faults.txt");
     const std::string command = fmt::format(
-        "python3 '{}/tests/tools/report_check.py' '{}' --alone >'{}' 2>&1", COSTEFF_SOURCE_DIR, page, said);
+        "python3 '{}/tests/tools/report_check.py' '{}' --alone >'{}' 2>&1", source_dir(), page, said);
     EXPECT_EQ(std::system(command.c_str()), 0);
     return read(said);
   }
@@ -180,7 +180,7 @@ TEST_F(AuditImportanceTest, AFolderThatMayNotBeWrittenIsRefusedFirst) {
   const auto as_somebody = [] {
     constexpr uid_t kNobody = 65534;
     if (geteuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) _exit(126);
-    if (access(COSTEFF_BINARY, X_OK) != 0) _exit(126);
+    if (access(binary().c_str(), X_OK) != 0) _exit(126);
   };
   for (const Words& output : {Words{"--json", closed + "/out.json"}, Words{"--figures", closed},
                               Words{"--figures", closed + "/figures"}}) {

@@ -103,7 +103,7 @@ TEST_F(DiskTest, AFolderThatMayNotBeWritten) {
   const auto as_somebody = [] {
     constexpr uid_t kNobody = 65534;
     if (geteuid() == 0 && (setgid(kNobody) != 0 || setuid(kNobody) != 0)) _exit(126);
-    if (access(COSTEFF_BINARY, X_OK) != 0) _exit(126);
+    if (access(binary().c_str(), X_OK) != 0) _exit(126);
   };
   const Outcome outcome = run(finetune(closed + "/run"), "", as_somebody);
   if (outcome.code == 126) GTEST_SKIP() << "the program cannot be run without being root";

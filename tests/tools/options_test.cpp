@@ -1,9 +1,9 @@
-#include "tools/options.h"
+#include "tools/cli/options.h"
 
 #include "tensor/error.h"
 #include "tests/tools/support.h"
-#include "tools/nearest.h"
-#include "tools/progress.h"
+#include "tools/cli/nearest.h"
+#include "tools/cli/progress.h"
 
 namespace costeff {
 namespace {

@@ -131,7 +131,7 @@ TEST_F(OutputsTest, PredictAnswersTheLinesBeforeABadOne) {
 class Terminal {
  public:
   explicit Terminal(Words words) {
-    std::string program = COSTEFF_BINARY;
+    std::string program = binary();
     std::vector<char*> arguments = {program.data()};
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);

@@ -118,7 +118,7 @@ class ReportTest : public ::testing::Test {
   std::string faults(const std::string& page_path) const {
     const std::string said = folder_.path("faults.txt");
     const std::string command = fmt::format("python3 '{}/tests/tools/report_check.py' '{}' >'{}' 2>&1",
-                                            COSTEFF_SOURCE_DIR, page_path, said);
+                                            source_dir(), page_path, said);
     EXPECT_EQ(std::system(command.c_str()), 0);
     return read(said);
   }

@@ -142,7 +142,7 @@ TEST_F(ResumeTest, SignalsSaveAndSayHowToGoOn) {
     EXPECT_TRUE(fs::exists(out + "/checkpoints/step-" + std::to_string(steps)));
 
     const std::size_t at =
-        stopped.err.find(std::string(COSTEFF_BINARY));  // the very command that was printed
+        stopped.err.find(binary());  // the very command that was printed
     ASSERT_NE(at, std::string::npos) << stopped.err;
     const std::string line = stopped.err.substr(at, stopped.err.find('\n', at) - at);
     ASSERT_EQ(std::system((line + " >/dev/null 2>&1").c_str()), 0) << line;

@@ -46,7 +46,7 @@ Process::Process(const Words& words, const std::string& input, const std::functi
   const std::string in = streams_.write("in", input);
   const std::string out = streams_.path("out");
   const std::string err = streams_.path("err");
-  std::string program = COSTEFF_BINARY;
+  std::string program = binary();
   Words copy = words;
   std::vector<char*> arguments = {program.data()};
   for (std::string& word : copy) arguments.push_back(word.data());

@@ -1,0 +1,21 @@
+// What gnuplot draws, made fit for readers: a title and a description for those who cannot see it, and in a
+// page the page's colours.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "tools/cli/pages/gnuplot.h"
+
+namespace costeff {
+
+// A file of its own, in the light colours.
+std::string svg_file(const Figure& figure);
+// An element of an HTML page that defines the variables --NAME of kInks. Its ids begin with the figure's
+// name, so that several can stand in one page.
+std::string svg_element(const Figure& figure);
+// The same with heading and caption, as a <figure>, and below the caption an equation in HTML, if there is
+// one; without a caption where the picture is missing.
+std::string figure_element(const Figure& figure, std::string_view equation = "");
+
+}  // namespace costeff
