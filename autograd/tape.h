@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "autograd/inline_array.h"
-#include "autograd/layout.h"
 #include "autograd/parameter.h"
+#include "tensor/layout.h"
 #include "tensor/tensor.h"
 
 namespace costeff {

@@ -1,4 +1,4 @@
-#include "autograd/layout.h"
+#include "tensor/layout.h"
 
 #include <algorithm>
 #include <cstring>
