@@ -24,14 +24,17 @@ inline double worse(double worst, double error) {
   return std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
 }
 
-// A folder that goes with the test.
+// A folder that goes with the test; its name holds a space.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "costeff_data_XXXXXX").string();
+    std::string name = (std::filesystem::temp_directory_path() / "costeff test XXXXXX").string();
     path_ = mkdtemp(name.data());
   }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  ~TemporaryFolder() {
+    std::error_code error;  // a test may have locked it
+    std::filesystem::remove_all(path_, error);
+  }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
@@ -40,6 +43,7 @@ class TemporaryFolder {
 
   // Writes a file and returns its path.
   std::string write(const std::string& name, const std::string& content) const {
+    std::filesystem::create_directories((path_ / name).parent_path());
     std::ofstream(path_ / name, std::ios::binary) << content;
     return path(name);
   }

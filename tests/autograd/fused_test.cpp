@@ -1,4 +1,5 @@
 // A fused operation is the composition of plain ones: value and gradient of every input, in f64 and f32.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/autograd/support.h"

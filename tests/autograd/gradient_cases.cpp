@@ -1,5 +1,7 @@
 #include "tests/autograd/gradient_cases.h"
 
+#include <fmt/format.h>
+
 #include <numeric>
 
 namespace costeff::testing {

@@ -1,4 +1,6 @@
 // The audit of gradients against passes of their own and against faults that are planted in the loss.
+#include <fmt/format.h>
+
 #include <map>
 #include <numeric>
 #include <set>

@@ -1,5 +1,7 @@
 // The way from a loss to a weight: its entries against finite differences taken here, its factors against
 // Eq. 3, what meets on it against the tape's own sums.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <set>
 

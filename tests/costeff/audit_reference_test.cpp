@@ -1,5 +1,7 @@
 // Norms, shares and cosines of the audit against those of PyTorch's gradients (exit_gradients), group by
 // group.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <map>
 

@@ -1,4 +1,6 @@
 // What the audits read of a training run: its log, and where its newest checkpoint stands.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <filesystem>
 #include <fstream>

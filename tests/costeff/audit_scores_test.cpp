@@ -1,5 +1,7 @@
 // The signed sums of heads and neurons against finite differences, identities, and slenderising's; all in
 // f64.
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "costeff/audit/importance_compare.h"

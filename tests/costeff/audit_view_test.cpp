@@ -1,4 +1,6 @@
 // What the audit of gradients reads from its sums, of sums that are written down here.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <numeric>
 

@@ -3,6 +3,7 @@
 
 #include "costeff/train/stage_data.h"
 #include "tests/costeff/support.h"
+#include "tests/support.h"
 
 namespace costeff {
 namespace {

@@ -1,6 +1,8 @@
 // Scores at every exit, and the exits that a threshold chooses.
 #include "costeff/exits/evaluate.h"
 
+#include <fmt/format.h>
+
 #include <limits>
 
 #include "tests/costeff/reference.h"

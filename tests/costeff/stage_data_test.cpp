@@ -1,6 +1,8 @@
 // Which sentences a stage trains on: the draw, and what is held out.
 #include "costeff/train/stage_data.h"
 
+#include <fmt/format.h>
+
 #include <numeric>
 #include <set>
 

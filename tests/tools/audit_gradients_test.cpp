@@ -1,8 +1,11 @@
 // costeff audit gradients and audit run: what they print and write, that looking changes nothing, and their
 // pages in a browser.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstdlib>
 
+#include "tests/support.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {

@@ -1,4 +1,5 @@
 // costeff audit importance: what it prints and writes, and what it refuses.
+#include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include <cstdlib>
 
 #include "nn/checkpoint.h"
+#include "tests/support.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {

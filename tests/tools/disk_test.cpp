@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "tests/support.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "nn/safetensors.h"
+#include "tests/support.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {

@@ -1,4 +1,6 @@
 // costeff run and its stages: the whole method on a tiny model, killed and gone on with, and wrong calls.
+#include <fmt/format.h>
+
 #include <csignal>
 #include <filesystem>
 #include <map>

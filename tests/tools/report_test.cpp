@@ -1,10 +1,12 @@
 // costeff report: pages of runs that the tests make up, whole, unfinished and hostile.
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
 
+#include "tests/support.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/support.h"
 #include "tests/tools/support.h"
 
 namespace costeff::testing {
@@ -141,8 +142,7 @@ TEST_F(ResumeTest, SignalsSaveAndSayHowToGoOn) {
     const auto steps = static_cast<std::int64_t>(read_log(out).back()["step"]);
     EXPECT_TRUE(fs::exists(out + "/checkpoints/step-" + std::to_string(steps)));
 
-    const std::size_t at =
-        stopped.err.find(binary());  // the very command that was printed
+    const std::size_t at = stopped.err.find(binary());  // the very command that was printed
     ASSERT_NE(at, std::string::npos) << stopped.err;
     const std::string line = stopped.err.substr(at, stopped.err.find('\n', at) - at);
     ASSERT_EQ(std::system((line + " >/dev/null 2>&1").c_str()), 0) << line;

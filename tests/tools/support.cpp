@@ -14,26 +14,11 @@
 #include <sstream>
 
 #include "nn/checkpoint.h"
+#include "tests/support.h"
 
 namespace costeff::testing {
 
 namespace fs = std::filesystem;
-
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (fs::temp_directory_path() / "costeff cli XXXXXX").string();
-  path_ = mkdtemp(name.data());
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code error;
-  fs::remove_all(path_, error);
-}
-
-std::string TemporaryFolder::write(const std::string& name, const std::string& content) const {
-  fs::create_directories((path_ / name).parent_path());
-  std::ofstream(path_ / name, std::ios::binary) << content;
-  return path(name);
-}
 
 std::vector<Json> Outcome::json_lines() const {
   std::vector<Json> lines;

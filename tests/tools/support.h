@@ -12,27 +12,12 @@
 #include <vector>
 
 #include "nn/bert_config.h"
+#include "tests/support.h"
 
 namespace costeff::testing {
 
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
-
-// A folder that goes with the test; its name holds a space.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string path() const { return path_.string(); }
-  std::string path(const std::string& name) const { return (path_ / name).string(); }
-  std::string write(const std::string& name, const std::string& content) const;
-
- private:
-  std::filesystem::path path_;
-};
 
 struct Outcome {
   int code = -1;  // exit code; -N when signal N ended it
