@@ -97,7 +97,7 @@ int main(int argc, char** argv) {
     model = load_bert(name, {.labels = {"0", "1"}});
   }
   model->to(device_named(flags["device"].as<std::string>()));
-  model->set_precision(precision_named(flags["precision"].as<std::string>()));
+  model->set_precision(choice_named<Precision>(flags["precision"].as<std::string>()));
   const std::vector<Batch> batches = batches_of(flags, name);
   const bool train = flags["mode"].as<std::string>() == "train";
   std::optional<Trainer> trainer;

@@ -31,23 +31,6 @@ bool second_of(const ConfigReader& in, const char* key, const char* first, const
 
 }  // namespace
 
-Pooling pooling(std::string_view name) {
-  if (name == "cls") return Pooling::cls;
-  if (name == "mean") return Pooling::mean;
-  fail_usage("'{}' is no pooling; it must be cls or mean", name);
-}
-HiddenMode hidden_mode(std::string_view name) {
-  if (name == "concat") return HiddenMode::concat;
-  if (name == "average") return HiddenMode::average;
-  fail_usage("'{}' is no way to join hidden states; it must be concat or average", name);
-}
-std::string_view name_of(Pooling pooling) {
-  return pooling == Pooling::cls ? "cls" : "mean";
-}
-std::string_view name_of(HiddenMode mode) {
-  return mode == HiddenMode::concat ? "concat" : "average";
-}
-
 ExitShape ExitConfig::shape(std::int64_t i, std::int64_t hidden_size) const {
   const std::int64_t states = mode == HiddenMode::concat ? std::min(last_hidden, i + 1) : 1;
   const std::int64_t read = states * hidden_size;

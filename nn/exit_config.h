@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
-#include <string_view>
+
+#include "tensor/choice.h"
 
 namespace costeff {
 
@@ -16,10 +17,12 @@ enum class Pooling : std::uint8_t { cls, mean };
 // How several hidden states become one: side by side, or their mean.
 enum class HiddenMode : std::uint8_t { concat, average };
 
-Pooling pooling(std::string_view name);         // "cls", "mean"; throws UsageError for another name
-HiddenMode hidden_mode(std::string_view name);  // "concat", "average"; throws UsageError for another name
-std::string_view name_of(Pooling pooling);
-std::string_view name_of(HiddenMode mode);
+constexpr auto names_of(Pooling) {
+  return std::to_array<Name<Pooling>>({{Pooling::cls, "cls"}, {Pooling::mean, "mean"}});
+}
+constexpr auto names_of(HiddenMode) {
+  return std::to_array<Name<HiddenMode>>({{HiddenMode::concat, "concat"}, {HiddenMode::average, "average"}});
+}
 
 // The widths of an exit's matrices.
 struct ExitShape {

@@ -15,16 +15,6 @@ constexpr std::size_t kMostWaiting = 4096;
 
 }  // namespace
 
-AdamVariant adam_variant(std::string_view name) {
-  if (name == "torch") return AdamVariant::torch;
-  if (name == "transformers") return AdamVariant::transformers;
-  fail_usage("unknown Adam variant '{}': torch or transformers", name);
-}
-
-std::string_view name_of(AdamVariant variant) {
-  return variant == AdamVariant::torch ? "torch" : "transformers";
-}
-
 AdamW::AdamW(ParameterStore& store, const AdamWOptions& options)
     : store_(store),
       options_(options),

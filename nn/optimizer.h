@@ -1,11 +1,11 @@
 // AdamW, the learning-rate schedule, and clipping by the global norm.
 #pragma once
 
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "nn/parameters.h"
+#include "tensor/choice.h"
 #include "tensor/math.h"
 
 namespace costeff {
@@ -15,8 +15,10 @@ namespace costeff {
 // transformers: the AdamW of transformers before 4.50, epsilon before bias correction, decay after the step.
 enum class AdamVariant : std::uint8_t { torch, transformers };
 
-AdamVariant adam_variant(std::string_view name);  // throws UsageError for another name
-std::string_view name_of(AdamVariant variant);
+constexpr auto names_of(AdamVariant) {
+  return std::to_array<Name<AdamVariant>>(
+      {{AdamVariant::torch, "torch"}, {AdamVariant::transformers, "transformers"}});
+}
 
 struct AdamWOptions {
   AdamVariant variant = AdamVariant::torch;

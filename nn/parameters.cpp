@@ -93,12 +93,6 @@ void ParameterStore::to(Device device) {
   place_gradients();
 }
 
-Precision precision_named(std::string_view name) {
-  if (name == "f32") return Precision::full;
-  if (name == "bf16") return Precision::bf16;
-  fail_usage("--precision {}: must be f32 or bf16", name);
-}
-
 void ParameterStore::set_precision(Precision precision) {
   if (precision == Precision::bf16 && dtype_ != DType::f32)
     fail("products in bf16 are of f32 parameters; these are {}", name_of(dtype_));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "autograd/parameter.h"
+#include "tensor/choice.h"
 
 namespace costeff {
 
@@ -32,7 +33,9 @@ bool decays(std::string_view name);
 // What the linear layers and attention of a model multiply: numbers of the parameters' dtype, or f32 ones
 // rounded to bf16 (autograd/ops_mixed_precision.cpp).
 enum class Precision : std::uint8_t { full, bf16 };
-Precision precision_named(std::string_view name);  // "f32" is full; throws UsageError unless that or "bf16"
+constexpr auto names_of(Precision) {
+  return std::to_array<Name<Precision>>({{Precision::full, "f32"}, {Precision::bf16, "bf16"}});
+}
 
 class ParameterStore {
  public:

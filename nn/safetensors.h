@@ -19,6 +19,7 @@
 #include <variant>
 #include <vector>
 
+#include "tensor/choice.h"
 #include "tensor/file.h"
 
 namespace costeff {
@@ -107,6 +108,10 @@ struct SafetensorsEntry {
 };
 
 enum class SaveDType : std::uint8_t { f32, f16, f64 };
+// Those that a user can ask for.
+constexpr auto names_of(SaveDType) {
+  return std::to_array<Name<SaveDType>>({{SaveDType::f32, "f32"}, {SaveDType::f16, "f16"}});
+}
 
 // Writes the entries in their order, converted to `dtype` (f64 to f16 by way of f32), through AtomicFile: the
 // file at `path` is the old one or the new one, whole. Throws on a name that stands twice, is empty, not

@@ -21,10 +21,11 @@ RunState newest_state(const std::string& run) {
     found.learning_rate = phases.at(phase).at("lr").get<double>();
     const Json& settings = config.at("settings");
     found.equalised = !settings.value("no_equalise", false);
-    found.adam.variant = adam_variant(settings.at("adam_variant").get<std::string>());
+    found.adam.variant = choice_named<AdamVariant>(settings.at("adam_variant").get<std::string>());
     found.adam.weight_decay = settings.at("weight_decay").get<double>();
     const Json& effective = config.at("effective");
-    if (effective.contains("pooling")) found.pooling = pooling(effective.at("pooling").get<std::string>());
+    if (effective.contains("pooling"))
+      found.pooling = choice_named<Pooling>(effective.at("pooling").get<std::string>());
     found.max_norm = settings.at("max_norm").get<double>();
   } catch (const Json::exception& e) {
     fail("{}: config.json and {}/state.json are not those of a run: {}", run, found.checkpoint, e.what());

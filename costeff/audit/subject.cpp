@@ -23,9 +23,9 @@ void check(const SubjectSettings& settings) {
     fail_usage("--stage must be ta or recover");
   if (settings.stage == Stage::recover && s.teacher.empty())
     fail_usage("--stage recover needs --teacher, whose predictions and hidden states are distilled");
-  if (s.teacher.empty() && s.prediction != "auto") {
+  if (s.teacher.empty() && s.prediction != Prediction::automatic) {
     fail_usage("--prediction {}: goes with --teacher; without one exits learn from labels alone",
-               s.prediction);
+               name_of(s.prediction));
   }
   check_prediction(settings.stage, s);
   // Their product is a number of sentences.
@@ -98,7 +98,7 @@ Subject load_subject(const SubjectSettings& settings,
                      const std::function<void(const std::string& line)>& note) {
   check(settings);
   Settings s = settings.training;
-  if (s.prediction == "auto" && !s.teacher.empty()) s.prediction = "soft";
+  if (s.prediction == Prediction::automatic && !s.teacher.empty()) s.prediction = Prediction::soft;
   s = decided(settings.stage, std::move(s));
   const std::string folder = resolve_model(s.model);
   const std::int64_t positions = BertConfig::read(folder + "/config.json").max_position_embeddings;

@@ -59,19 +59,20 @@ MultiExitOutputs last_exit_of(const MultiExitOutputs& all) {
 
 ImportanceScores scores_for_round(const Settings& s, std::int64_t round, const Bert& student,
                                   const Teacher& teacher, const EncodedDataset& train) {
-  if (s.importance == "random") return random_scores(student.config(), s.seed, round);
-  const Fidelity fidelity = s.importance == "release" ? Fidelity::release : Fidelity::paper;
-  const bool last = s.importance == "last-exit" || s.exit_losses == "last";
+  if (s.importance == ImportanceKind::random) return random_scores(student.config(), s.seed, round);
+  const bool release = s.importance == ImportanceKind::release;
+  const bool last = s.importance == ImportanceKind::last_exit || s.exit_losses == ExitLosses::last;
   const auto purpose = static_cast<std::uint32_t>(kCalibration + (round << 8));
   const auto sample = draw(static_cast<std::size_t>(s.calibration), train.size(), s.seed, purpose);
-  Importance importance(student, fidelity);
+  Importance importance(student, release ? UnitSum::release : UnitSum::paper);
   const auto batch = static_cast<std::size_t>(s.batch);
   for (std::size_t begin = 0; begin < sample.size(); begin += batch) {
     const auto rows = std::span(sample).subspan(begin, std::min(batch, sample.size() - begin));
     importance.add(batch_of(train, rows), [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
       const MultiExitOutputs all = multi_exit(student, forward, tokens, !s.no_equalise);
       return importance_loss(last ? last_exit_of(all) : all, teacher(b, tokens), b, tokens.layout,
-                             s.temperature, s.importance_hard, fidelity);
+                             s.temperature, s.importance_hard,
+                             release ? FeatureMean::padded : FeatureMean::real_tokens);
     });
   }
   return importance.scores();
@@ -104,14 +105,14 @@ Classifier load_student(Stage stage, const Settings& s, const Task& task, const 
       fail_usage("--exit-start {}: the model has {} layers", s.exit_start, stored.layers());
     options.own_exits = false;
     ExitConfig exits{.first = s.exit_start,
-                     .mode = hidden_mode(s.hidden_mode),
+                     .mode = s.hidden_mode,
                      .last_hidden = s.last_n_hidden,
                      .dense = s.pooler_dense};
-    if (s.pooling == "auto") {
+    if (s.pooling == PoolingChoice::automatic) {
       const Classifier backbone = load_classifier(s.model, {.labels = options.labels, .own_exits = false});
       exits.pooling = choose_pooling(*backbone.model, sample, s.exit_start);
     } else {
-      exits.pooling = pooling(s.pooling);
+      exits.pooling = s.pooling == PoolingChoice::mean ? Pooling::mean : Pooling::cls;
     }
     options.exits = exits;
   }
@@ -191,9 +192,10 @@ Variable step_loss(const Settings& s, const Phase& phase, bool features_alone, c
   if (phase.trains == Phase::Trains::last_exit) trained = last_exit_of(all);
   if (phase.trains == Phase::Trains::other_exits) trained.logits.pop_back();
   Variable loss;
-  if (s.prediction == "soft") loss = prediction_loss(trained, target, s.temperature);
-  if (s.prediction == "hard") loss = hard_loss(trained, batch);
-  if (s.prediction == "both") loss = assistant_loss(trained, target, batch, s.temperature, Fidelity::release);
+  if (s.prediction != Prediction::none) {
+    const double hard = s.prediction == Prediction::both ? 0.5 : s.prediction == Prediction::hard ? 1 : 0;
+    loss = assistant_loss(trained, target, batch, s.temperature, hard);
+  }
   if (!phase.features) return loss;
   const Variable features = feature_loss(all, target, tokens.layout);
   return loss.value().defined() ? add(loss, features) : features;
@@ -205,12 +207,12 @@ std::unique_ptr<Bert> slenderise(const Settings& s, std::int64_t round, std::int
   const SlenderSizes goal{s.heads, s.ffn, s.rank};
   const SlenderSizes sizes = sizes_after(round, rounds, full, goal);
   const ImportanceScores scores = scores_for_round(s, round, student, teacher, train);
-  const Kept kept = s.budget == "global" ? keep_globally(scores, sizes.heads, sizes.ffn)
-                                         : keep_per_layer(scores, sizes.heads, sizes.ffn);
+  const Kept kept = s.budget == Budget::global ? keep_globally(scores, sizes.heads, sizes.ffn)
+                                               : keep_per_layer(scores, sizes.heads, sizes.ffn);
   std::unique_ptr<Bert> slender = prune(student, kept);
   if (sizes.rank < 0) return slender;
   std::vector<double> weights;
-  if (s.embedding == "weighted") weights = piece_weights(train, student.config().vocab_size);
+  if (s.embedding == EmbeddingKind::weighted) weights = piece_weights(train, student.config().vocab_size);
   return factorise(*slender, sizes.rank, weights);
 }
 

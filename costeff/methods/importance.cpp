@@ -83,8 +83,8 @@ void add_unit_sums(const Bert& model, UnitSum sum, double factor,
   }
 }
 
-Importance::Importance(const Bert& model, Fidelity fidelity)
-    : model_(model), fidelity_(fidelity), sums_(zero_scores(model.config())) {}
+Importance::Importance(const Bert& model, UnitSum sum)
+    : model_(model), sum_(sum), sums_(zero_scores(model.config())) {}
 
 void Importance::add(const Batch& batch, const Loss& loss) {
   Tape tape;
@@ -92,9 +92,8 @@ void Importance::add(const Batch& batch, const Loss& loss) {
   const Variable value = loss(forward, batch, token_batch(batch));
   const Gradients gradients = tape.backward(value);
   const auto sequences = static_cast<double>(batch.sequences());
-  const bool release = fidelity_ == Fidelity::release;
   add_unit_sums(
-      model_, release ? UnitSum::release : UnitSum::paper, release ? 1 : sequences,
+      model_, sum_, sum_ == UnitSum::release ? 1 : sequences,
       [&](Parameter& p) { return gradients.of(tape.parameter(p)); }, sums_);
   sequences_ += sequences;
 }
@@ -102,7 +101,7 @@ void Importance::add(const Batch& batch, const Loss& loss) {
 ImportanceScores Importance::scores() const {
   if (sequences_ == 0) fail("importance: no calibration batch was given");
   ImportanceScores scores = sums_;
-  if (fidelity_ == Fidelity::release) return scores;
+  if (sum_ == UnitSum::release) return scores;
   for (auto* layers : {&scores.heads, &scores.neurons}) {
     for (std::vector<double>& layer : *layers) {
       for (double& score : layer) score = std::abs(score) / sequences_;

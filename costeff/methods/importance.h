@@ -34,8 +34,8 @@ void add_unit_sums(const Bert& model, UnitSum sum, double factor,
 
 // The scores of a sample, a calibration batch at a time.
 //
-//   paper    I(S) = | sum_{w in S} g_w w |, g the gradient of the mean calibration loss
-//   release  sum over batches of sum_{w in S} |g_w w|
+//   paper, gate  I(S) = | sum_{w in S} g_w w |, g the gradient of the mean calibration loss
+//   release      sum over batches of sum_{w in S} |g_w w|
 //
 // Gradients are taken as the model is at hand: equalised or not, by what `loss` records.
 class Importance {
@@ -43,7 +43,7 @@ class Importance {
   // The loss of a calibration batch: a scalar, mean over its sequences.
   using Loss = std::function<Variable(Forward& forward, const Batch& batch, const TokenBatch& tokens)>;
 
-  Importance(const Bert& model, Fidelity fidelity);
+  Importance(const Bert& model, UnitSum sum);
 
   // Runs forward, with dropout off, and backward. Parameters' own gradients are not touched.
   void add(const Batch& batch, const Loss& loss);
@@ -52,7 +52,7 @@ class Importance {
 
  private:
   const Bert& model_;
-  Fidelity fidelity_;
+  UnitSum sum_;
   ImportanceScores sums_;
   double sequences_ = 0;
 };

@@ -55,10 +55,6 @@ Variable weighted_features(const MultiExitOutputs& student, const TeacherOutputs
 
 }  // namespace
 
-std::string_view name_of(Fidelity fidelity) {
-  return fidelity == Fidelity::paper ? "paper" : "release";
-}
-
 const Tensor& TeacherOutputs::exit(std::int64_t i) const {
   return i < first ? logits.back() : logits[static_cast<std::size_t>(i - first)];
 }
@@ -114,17 +110,17 @@ Variable padded_feature_loss(const MultiExitOutputs& student, const TeacherOutpu
 }
 
 Variable assistant_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                        double temperature, Fidelity fidelity) {
+                        double temperature, double hard) {
+  if (hard == 1) return hard_loss(student, batch);
   const Variable soft = prediction_loss(student, teacher, temperature);
-  return fidelity == Fidelity::paper ? soft : scale(add(soft, hard_loss(student, batch)), 0.5);
+  return hard == 0 ? soft : add(scale(soft, 1 - hard), scale(hard_loss(student, batch), hard));
 }
 
 Variable importance_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                         const LayoutPtr& layout, double temperature, double hard, Fidelity fidelity) {
-  Variable predictions = prediction_loss(student, teacher, temperature);
-  if (hard > 0) predictions = add(scale(predictions, 1 - hard), scale(hard_loss(student, batch), hard));
-  return add(predictions, fidelity == Fidelity::paper ? feature_loss(student, teacher, layout)
-                                                      : padded_feature_loss(student, teacher, layout));
+                         const LayoutPtr& layout, double temperature, double hard, FeatureMean features) {
+  return add(assistant_loss(student, teacher, batch, temperature, hard),
+             features == FeatureMean::padded ? padded_feature_loss(student, teacher, layout)
+                                             : feature_loss(student, teacher, layout));
 }
 
 }  // namespace costeff

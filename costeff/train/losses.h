@@ -10,11 +10,6 @@
 
 namespace costeff {
 
-// Where the paper's text and the authors' published code differ: which of the two is computed
-// (docs/fidelity.md).
-enum class Fidelity : std::uint8_t { paper, release };
-std::string_view name_of(Fidelity fidelity);
-
 // What a student learns from: logits and hidden states, without gradients.
 struct TeacherOutputs {
   std::int64_t first = 1;      // the exit of logits[0]
@@ -41,14 +36,15 @@ Variable feature_loss(const MultiExitOutputs& student, const TeacherOutputs& tea
 Variable padded_feature_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher,
                              const LayoutPtr& layout);
 
-// The teaching assistant's loss: prediction distillation (paper), or its mean with the hard labels'
-// (release).
+// (1 - hard) L_pred + hard sum_i CE(y, z_i): prediction distillation, with a share of the labels' loss. The
+// published code trains the teaching assistant with hard = 0.5.
 Variable assistant_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                        double temperature, Fidelity fidelity);
-// The loss whose gradient scores heads and neurons: (1 - hard) L_pred + hard sum_i CE(y, z_i) + L_feat, the
-// last one padded under release. The paper has hard = 0, the published code 0.1: a student that is still its
-// own teacher has no other gradient.
+                        double temperature, double hard);
+// Over which rows a feature loss is a mean: a sequence's real tokens, or the batch padded to its longest.
+enum class FeatureMean : std::uint8_t { real_tokens, padded };
+// The loss whose gradient scores heads and neurons: assistant_loss + L_feat. The paper has hard = 0, the
+// published code 0.1 and a padded L_feat: a student that is still its own teacher has no other gradient.
 Variable importance_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                         const LayoutPtr& layout, double temperature, double hard, Fidelity fidelity);
+                         const LayoutPtr& layout, double temperature, double hard, FeatureMean features);
 
 }  // namespace costeff

@@ -92,7 +92,7 @@ std::optional<Stage> run_stages(const PipelineSettings& p, const PipelineEvents&
 }  // namespace
 
 std::string kept_model(const PipelineSettings& p, Stage stage) {
-  const bool best = p[Stage::assist].fidelity == "release" && stage != Stage::slenderise;
+  const bool best = p[Stage::assist].fidelity == Fidelity::release && stage != Stage::slenderise;
   return folder_of(p, stage) + (best ? "/best" : "/last");
 }
 

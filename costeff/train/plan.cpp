@@ -45,7 +45,7 @@ std::vector<Phase> assistant_phases(const Settings& s, std::int64_t steps_per_ep
   const Phase features = features_alone(s, steps_per_epoch);
   if (!s.two_stage) {
     Phase predictions = phase("predictions", s, steps, s.lr);
-    if (s.exit_losses == "last") predictions.trains = Phase::Trains::last_exit;
+    if (s.exit_losses == ExitLosses::last) predictions.trains = Phase::Trains::last_exit;
     return {features, predictions};
   }
   Phase backbone = phase("backbone", s, steps / 2, s.lr);
@@ -56,18 +56,18 @@ std::vector<Phase> assistant_phases(const Settings& s, std::int64_t steps_per_ep
 }
 
 std::vector<Phase> recovery_phases(const Settings& s, std::int64_t steps_per_epoch) {
-  std::vector<Phase> phases = {
-      features_alone(s, steps_per_epoch),
-      phase(s.prediction == "none" ? "features" : "predictions", s, s.epochs * steps_per_epoch, s.lr)};
+  std::vector<Phase> phases = {features_alone(s, steps_per_epoch),
+                               phase(s.prediction == Prediction::none ? "features" : "predictions", s,
+                                     s.epochs * steps_per_epoch, s.lr)};
   phases.back().features = !s.no_features;
-  phases.back().predictions = s.prediction != "none";
-  if (s.exit_losses == "last") phases.back().trains = Phase::Trains::last_exit;
+  phases.back().predictions = s.prediction != Prediction::none;
+  if (s.exit_losses == ExitLosses::last) phases.back().trains = Phase::Trains::last_exit;
   return phases;
 }
 
 std::vector<Phase> slenderising_phases(const Settings& s, std::int64_t steps_per_epoch,
                                        std::int64_t full_heads) {
-  const bool release = s.fidelity == "release";
+  const bool release = s.fidelity == Fidelity::release;
   const std::int64_t rounds = rounds_of(s, full_heads);
   const std::int64_t total = s.max_steps > 0 ? s.max_steps : s.epochs * steps_per_epoch;
   std::int64_t period = total / (rounds + (release ? 1 : 0));
@@ -86,8 +86,8 @@ std::vector<Phase> slenderising_phases(const Settings& s, std::int64_t steps_per
     p.round = round;
     p.features = !s.no_features;
     if (p.features && round < rounds) p.feature_steps = whole(s.feature_share * static_cast<double>(period));
-    if (s.exit_losses == "last") p.trains = Phase::Trains::last_exit;
-    p.predictions = s.prediction != "none";
+    if (s.exit_losses == ExitLosses::last) p.trains = Phase::Trains::last_exit;
+    p.predictions = s.prediction != Prediction::none;
     left -= steps;
     phases.push_back(std::move(p));
   };

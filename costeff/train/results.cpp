@@ -75,7 +75,7 @@ class Results {
   Classifier load(const std::string& path) const {
     Classifier c = load_classifier(path, {.labels = class_names(task_)});
     c.model->to(device_named(p_[Stage::finetune].device));
-    c.model->set_precision(precision_named(p_[Stage::finetune].precision));
+    c.model->set_precision(p_[Stage::finetune].precision);
     return c;
   }
 

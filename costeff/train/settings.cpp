@@ -85,18 +85,25 @@ void for_each_setting(Stage stage, S& s, F&& f) {
 
 template <class T>
 T read_value(const char* key, const Json& value) {
-  const bool fits = std::is_same_v<T, std::string> ? value.is_string()
-                    : std::is_same_v<T, bool>      ? value.is_boolean()
-                    : std::is_same_v<T, double>    ? value.is_number()
-                                                   : value.is_number_integer();
-  if (!fits) fail_usage("setting \"{}\" has the value {}, which is not of its type", key, value.dump());
-  if (std::is_same_v<T, std::uint64_t> && !value.is_number_unsigned())
-    fail_usage("setting \"{}\" must not be negative", key);
-  if (std::is_same_v<T, std::int64_t> && value.is_number_unsigned() &&
-      value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-    fail_usage("setting \"{}\" has the value {}, which is too large", key, value.dump());
+  if constexpr (Choice<T>) {
+    const auto found = find_choice<T>(value.is_string() ? value.get<std::string>() : "");
+    if (!found)
+      fail_usage("setting \"{}\" has the value {}, which is none of {}", key, value.dump(), choices<T>());
+    return *found;
+  } else {
+    const bool fits = std::is_same_v<T, std::string> ? value.is_string()
+                      : std::is_same_v<T, bool>      ? value.is_boolean()
+                      : std::is_same_v<T, double>    ? value.is_number()
+                                                     : value.is_number_integer();
+    if (!fits) fail_usage("setting \"{}\" has the value {}, which is not of its type", key, value.dump());
+    if (std::is_same_v<T, std::uint64_t> && !value.is_number_unsigned())
+      fail_usage("setting \"{}\" must not be negative", key);
+    if (std::is_same_v<T, std::int64_t> && value.is_number_unsigned() &&
+        value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+      fail_usage("setting \"{}\" has the value {}, which is too large", key, value.dump());
+    }
+    return value.get<T>();
   }
-  return value.get<T>();
 }
 
 void require(bool fits, const char* flag, const std::string& what) {
@@ -111,13 +118,6 @@ void within(const char* flag, std::int64_t value, std::int64_t least, std::int64
   require(value <= most, flag, fmt::format("{} is above {}", value, most));
 }
 
-void one_of(const char* flag, const std::string& value, std::initializer_list<std::string_view> values) {
-  for (const std::string_view known : values) {
-    if (value == known) return;
-  }
-  fail_usage("--{}: '{}' is none of {}", flag, value, fmt::join(values, ", "));
-}
-
 void finite(const char* flag, double value, double least, double most) {
   require(std::isfinite(value) && value >= least && value <= most, flag,
           fmt::format("{} is not from {} to {}", value, least, most));
@@ -125,18 +125,14 @@ void finite(const char* flag, double value, double least, double most) {
 
 void check_distillation(Stage stage, const Settings& s) {
   require(!s.teacher.empty(), "teacher", "which model teaches?");
-  one_of("fidelity", s.fidelity, {"tuned", "paper", "release"});
   check_prediction(stage, s);
-  one_of("exit-losses", s.exit_losses, {"all", "last"});
   require(s.feature_epochs == -1 || (s.feature_epochs >= 0 && s.feature_epochs <= 1e6), "feature-epochs",
           fmt::format("{} is no number of epochs", s.feature_epochs));
   within("teacher-memory", s.teacher_memory, 0);
   finite("feature-lr", s.feature_lr, 0, 1e6);
   within("exit-start", s.exit_start, 1);
-  one_of("pooling", s.pooling, {"auto", "cls", "mean"});
-  one_of("hidden-mode", s.hidden_mode, {"concat", "average"});
   within("last-n-hidden", s.last_n_hidden, 1, 1 << 20);
-  require(!s.two_stage || s.exit_losses == "all", "two-stage",
+  require(!s.two_stage || s.exit_losses == ExitLosses::all, "two-stage",
           "its second half trains the exits that --exit-losses last leaves out");
 }
 
@@ -150,27 +146,10 @@ void check_slenderising(const Settings& s) {
   finite("feature-share", s.feature_share, 0, 1);
   finite("restore", s.restore, 0, 100);
   within("calibration", s.calibration, 1);
-  one_of("importance", s.importance, {"auto", "paper", "release", "last-exit", "random"});
   if (s.importance_hard != -1) finite("importance-hard", s.importance_hard, 0, 1);
-  one_of("budget", s.budget, {"layer", "global"});
-  one_of("embedding", s.embedding, {"auto", "plain", "weighted"});
 }
 
 }  // namespace
-
-std::string_view name_of(Stage stage) {
-  switch (stage) {
-    case Stage::finetune:
-      return "finetune";
-    case Stage::assist:
-      return "assist";
-    case Stage::slenderise:
-      return "slenderise";
-    case Stage::recover:
-      return "recover";
-  }
-  return "";
-}
 
 Settings default_settings(Stage stage) {
   Settings s;
@@ -187,7 +166,13 @@ Settings default_settings(Stage stage) {
 
 Json to_json(Stage stage, const Settings& settings) {
   Json json;
-  for_each_setting(stage, settings, [&](const char* key, const auto& value) { json[key] = value; });
+  for_each_setting(stage, settings, [&](const char* key, const auto& value) {
+    if constexpr (Choice<std::decay_t<decltype(value)>>) {
+      json[key] = name_of(value);
+    } else {
+      json[key] = value;
+    }
+  });
   return json;
 }
 
@@ -209,8 +194,7 @@ Settings settings_from_json(Stage stage, const Json& json, Settings base) {
 }
 
 void check_prediction(Stage stage, const Settings& s) {
-  one_of("prediction", s.prediction, {"auto", "soft", "hard", "both", "none"});
-  require(s.prediction != "none" || (!s.no_features && stage != Stage::assist), "prediction",
+  require(s.prediction != Prediction::none || (!s.no_features && stage != Stage::assist), "prediction",
           "none leaves nothing to learn from");
   require(std::isfinite(s.temperature) && s.temperature > 0, "temperature",
           fmt::format("{} is no temperature", s.temperature));
@@ -244,12 +228,8 @@ void check(Stage stage, const Settings& s) {
   within("pad-to", s.pad_to, 0);
   within("threads", s.threads, 0, 4096);
   device_named(s.device);
-  precision_named(s.precision);
   require(s.pad_to == 0 || s.pad_to >= s.max_length, "pad-to",
           fmt::format("sequences of up to {} tokens (--max-length) do not fit {}", s.max_length, s.pad_to));
-  require(s.save_dtype == "f32" || s.save_dtype == "f16", "save-dtype",
-          fmt::format("'{}' is neither f32 nor f16", s.save_dtype));
-  adam_variant(s.adam_variant);
   within("holdout", s.holdout, 0);
   if (stage == Stage::finetune) return;
   check_distillation(stage, s);
@@ -257,17 +237,19 @@ void check(Stage stage, const Settings& s) {
 }
 
 Settings decided(Stage stage, Settings s) {
-  const bool release = s.fidelity == "release";
-  const bool tuned = s.fidelity == "tuned";
-  if (s.prediction == "auto") {
-    s.prediction = stage == Stage::assist && release ? "both" : "soft";
+  const bool release = s.fidelity == Fidelity::release;
+  const bool tuned = s.fidelity == Fidelity::tuned;
+  if (s.prediction == Prediction::automatic) {
+    s.prediction = stage == Stage::assist && release ? Prediction::both : Prediction::soft;
     // Hidden states alone teach more than they do beside predictions (docs/results.md).
-    if (stage == Stage::recover && tuned && !s.no_features) s.prediction = "none";
+    if (stage == Stage::recover && tuned && !s.no_features) s.prediction = Prediction::none;
   }
-  if (s.importance == "auto") s.importance = release ? "release" : "paper";
+  if (s.importance == ImportanceKind::automatic)
+    s.importance = release ? ImportanceKind::release : ImportanceKind::paper;
   // Without labels the first round, whose student is its own teacher, would rank by rounding noise.
-  if (s.importance_hard == -1) s.importance_hard = tuned || s.importance == "release" ? 0.1 : 0;
-  if (s.embedding == "auto") s.embedding = tuned ? "weighted" : "plain";
+  if (s.importance_hard == -1) s.importance_hard = tuned || s.importance == ImportanceKind::release ? 0.1 : 0;
+  if (s.embedding == EmbeddingKind::automatic)
+    s.embedding = tuned ? EmbeddingKind::weighted : EmbeddingKind::plain;
   if (s.feature_lr == 0) s.feature_lr = s.lr;
   if (s.feature_epochs == -1) {
     s.feature_epochs = 0;

@@ -7,6 +7,10 @@
 #include <string_view>
 
 #include "costeff/json.h"
+#include "nn/exit_config.h"
+#include "nn/optimizer.h"
+#include "nn/safetensors.h"
+#include "tensor/choice.h"
 
 namespace costeff {
 
@@ -17,7 +21,69 @@ namespace costeff {
 //   recover     what is left is trained on, taught by the TA
 enum class Stage : std::uint8_t { finetune, assist, slenderise, recover };
 inline constexpr Stage kStages[] = {Stage::finetune, Stage::assist, Stage::slenderise, Stage::recover};
-std::string_view name_of(Stage stage);
+constexpr auto names_of(Stage) {
+  return std::to_array<Name<Stage>>({{Stage::finetune, "finetune"},
+                                     {Stage::assist, "assist"},
+                                     {Stage::slenderise, "slenderise"},
+                                     {Stage::recover, "recover"}});
+}
+
+// Where the paper's text and the authors' published code differ (docs/fidelity.md): one of the two, or the
+// paper's definitions with what proved better.
+enum class Fidelity : std::uint8_t { tuned, paper, release };
+constexpr auto names_of(Fidelity) {
+  return std::to_array<Name<Fidelity>>(
+      {{Fidelity::tuned, "tuned"}, {Fidelity::paper, "paper"}, {Fidelity::release, "release"}});
+}
+
+// What predictions learn from: the teacher's, the labels, both, or nothing. automatic: by stage and fidelity.
+enum class Prediction : std::uint8_t { automatic, soft, hard, both, none };
+constexpr auto names_of(Prediction) {
+  return std::to_array<Name<Prediction>>({{Prediction::automatic, "auto"},
+                                          {Prediction::soft, "soft"},
+                                          {Prediction::hard, "hard"},
+                                          {Prediction::both, "both"},
+                                          {Prediction::none, "none"}});
+}
+
+// Which exits' predictions are trained.
+enum class ExitLosses : std::uint8_t { all, last };
+constexpr auto names_of(ExitLosses) {
+  return std::to_array<Name<ExitLosses>>({{ExitLosses::all, "all"}, {ExitLosses::last, "last"}});
+}
+
+// What exits read. automatic: by what [CLS] carries in the first exit's layer.
+enum class PoolingChoice : std::uint8_t { automatic, cls, mean };
+constexpr auto names_of(PoolingChoice) {
+  return std::to_array<Name<PoolingChoice>>(
+      {{PoolingChoice::automatic, "auto"}, {PoolingChoice::cls, "cls"}, {PoolingChoice::mean, "mean"}});
+}
+
+// By what heads and neurons are ranked: the paper's or the published code's Taylor scores, the paper's of
+// exit L alone, or chance. automatic: by fidelity.
+enum class ImportanceKind : std::uint8_t { automatic, paper, release, last_exit, random };
+constexpr auto names_of(ImportanceKind) {
+  return std::to_array<Name<ImportanceKind>>({{ImportanceKind::automatic, "auto"},
+                                              {ImportanceKind::paper, "paper"},
+                                              {ImportanceKind::release, "release"},
+                                              {ImportanceKind::last_exit, "last-exit"},
+                                              {ImportanceKind::random, "random"}});
+}
+
+// What is kept: the best of each layer, or of all layers together.
+enum class Budget : std::uint8_t { layer, global };
+constexpr auto names_of(Budget) {
+  return std::to_array<Name<Budget>>({{Budget::layer, "layer"}, {Budget::global, "global"}});
+}
+
+// The word embedding's SVD: plain, or weighted by the word pieces' counts in the training data. automatic: by
+// fidelity.
+enum class EmbeddingKind : std::uint8_t { automatic, plain, weighted };
+constexpr auto names_of(EmbeddingKind) {
+  return std::to_array<Name<EmbeddingKind>>({{EmbeddingKind::automatic, "auto"},
+                                             {EmbeddingKind::plain, "plain"},
+                                             {EmbeddingKind::weighted, "weighted"}});
+}
 
 struct Settings {
   // ---- model and data
@@ -40,7 +106,7 @@ struct Settings {
   double lr = 5e-5;
   double warmup = 0.1;  // below 1 a share of a phase's steps, else a number of steps
   double weight_decay = 0.01;
-  std::string adam_variant = "torch";
+  AdamVariant adam_variant = AdamVariant::torch;
   double max_norm = 1;
   double dropout = -1;  // -1: the rates in the model's config
   std::uint64_t seed = 1;
@@ -50,25 +116,23 @@ struct Settings {
   std::int64_t checkpoint_every = 0;  // steps; 0: after each evaluation
   std::int64_t keep_checkpoints = 2;
   std::int64_t audit_every = 0;  // steps between looks at who moves what, for the log; 0: none
-  std::string save_dtype = "f32";
-  std::string device = "auto";    // as device_named() takes it
-  std::string precision = "f32";  // as precision_named() takes it
-  std::int64_t threads = 0;       // 0: all cores this process may use
+  SaveDType save_dtype = SaveDType::f32;
+  std::string device = "auto";  // as device_named() takes it
+  Precision precision = Precision::full;
+  std::int64_t threads = 0;  // 0: all cores this process may use
   bool check_finite = false;
 
   // ---- exits, of a model that has none yet
   std::int64_t exit_start = 1;
-  std::string pooling = "auto";  // cls, mean, or auto: by what [CLS] carries in the first exit's layer
+  PoolingChoice pooling = PoolingChoice::automatic;
   std::int64_t last_n_hidden = 1;
-  std::string hidden_mode = "concat";
+  HiddenMode hidden_mode = HiddenMode::concat;
   bool pooler_dense = false;
 
   // ---- distillation
   std::string teacher;
-  std::string fidelity =
-      "tuned";  // paper, release, or tuned: the paper's definitions with what proved better
-  std::string prediction =
-      "auto";  // what predictions learn from: soft, hard, both or none; auto: by stage and fidelity
+  Fidelity fidelity = Fidelity::tuned;
+  Prediction prediction = Prediction::automatic;
   double temperature = 1;
   std::int64_t teacher_memory =
       2048;  // MiB for what the teacher says of the training sentences; else it says it anew
@@ -76,7 +140,7 @@ struct Settings {
   double feature_lr = 0;       // its learning rate; 0: lr
   bool no_features = false;
   bool no_equalise = false;
-  std::string exit_losses = "all";  // all, or last: exit L's alone
+  ExitLosses exit_losses = ExitLosses::all;
   bool two_stage = false;  // the backbone with exit L first, then the other exits alone, the rest frozen
 
   // ---- slenderising
@@ -88,13 +152,11 @@ struct Settings {
   double feature_share = 0.5;      // of a round's steps, with feature distillation alone
   double restore = 0.12;           // the learning rate grows by this factor each round
   std::int64_t calibration = 512;  // sentences that scores are computed from
-  std::string importance =
-      "auto";  // paper, release, last-exit (the paper's, of exit L alone) or random; auto: by fidelity
-  double importance_hard = -1;   // share of the hard labels' loss in scores; -1: 0.1 when tuned, and with
-                                 // importance release, else 0
-  std::string budget = "layer";  // layer, or global: the best of all layers together
-  std::string embedding =
-      "auto";  // plain, or weighted by the word pieces' counts in the training data; auto: by fidelity
+  ImportanceKind importance = ImportanceKind::automatic;
+  double importance_hard = -1;  // share of the hard labels' loss in scores; -1: 0.1 when tuned, and with
+                                // importance release, else 0
+  Budget budget = Budget::layer;
+  EmbeddingKind embedding = EmbeddingKind::automatic;
 };
 
 // What a stage's settings are where nothing is said.

@@ -77,7 +77,7 @@ BatcherOptions batching(Stage stage, const Settings& s) {
   return {.seed = s.seed,
           .batch_size = static_cast<std::size_t>(s.batch),
           .bucket = s.bucket,
-          .drop_last = s.fidelity == "release" && stage != Stage::finetune};
+          .drop_last = s.fidelity == Fidelity::release && stage != Stage::finetune};
 }
 
 std::int64_t steps_of_epoch(const Settings& s, const Batcher& batcher) {
@@ -172,7 +172,7 @@ Settings Run::effective(Stage stage, Settings s) {
 // Where and how the run computes.
 void place(Bert& model, const Settings& s) {
   model.to(device_named(s.device));
-  model.set_precision(precision_named(s.precision));
+  model.set_precision(s.precision);
 }
 
 Classifier placed(Classifier classifier, const Settings& s) {
@@ -313,15 +313,14 @@ void Run::begin_next_phase() {
 // An optimiser and a schedule of the phase's own. Each phase draws dropout masks of its own.
 void Run::make_trainer() {
   const Phase& p = phase();
-  trainer_.emplace(
-      student_.model->parameters(),
-      TrainerOptions{.adam = {.variant = adam_variant(s_.adam_variant), .weight_decay = s_.weight_decay},
-                     .learning_rate = p.lr,
-                     .warmup = p.warmup,
-                     .total = p.total,
-                     .max_norm = s_.max_norm,
-                     .seed = s_.seed ^ (static_cast<std::uint64_t>(phase_) << 56),
-                     .check_finite = s_.check_finite});
+  trainer_.emplace(student_.model->parameters(),
+                   TrainerOptions{.adam = {.variant = s_.adam_variant, .weight_decay = s_.weight_decay},
+                                  .learning_rate = p.lr,
+                                  .warmup = p.warmup,
+                                  .total = p.total,
+                                  .max_norm = s_.max_norm,
+                                  .seed = s_.seed ^ (static_cast<std::uint64_t>(phase_) << 56),
+                                  .check_finite = s_.check_finite});
 }
 
 // Makes the model slender and says what is left of it.
@@ -368,9 +367,8 @@ StepReport Run::step(bool features_alone) {
 }
 
 void Run::save_model(const char* name) {
-  const SaveDType dtype = s_.save_dtype == "f16" ? SaveDType::f16 : SaveDType::f32;
-  folder_.save_model(name,
-                     [&](const std::string& to) { save_bert(to, *student_.model, student_.folder, dtype); });
+  folder_.save_model(
+      name, [&](const std::string& to) { save_bert(to, *student_.model, student_.folder, s_.save_dtype); });
 }
 
 void Run::evaluate_now() {

@@ -68,9 +68,7 @@ struct Subject {
     };
   }
   Variable hard(const MultiExitOutputs& out) const { return hard_loss(out, batch); }
-  Variable both(const MultiExitOutputs& out) const {
-    return assistant_loss(out, teacher, batch, 2, Fidelity::release);
-  }
+  Variable both(const MultiExitOutputs& out) const { return assistant_loss(out, teacher, batch, 2, 0.5); }
   Variable everything(const MultiExitOutputs& out) const {
     return add(both(out), feature_loss(out, teacher, tokens.layout));
   }

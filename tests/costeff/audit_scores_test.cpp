@@ -117,16 +117,17 @@ TEST_F(AuditScores, SourcesAddUp) {
 
 TEST_F(AuditScores, AreThoseOfSlenderising) {
   const SourceScores all = scores().back();
-  for (const Fidelity fidelity : {Fidelity::paper, Fidelity::release}) {
-    Importance importance(*subject_.student.model, fidelity);
+  for (const UnitSum sum : {UnitSum::paper, UnitSum::release}) {
+    Importance importance(*subject_.student.model, sum);
     for (const Batch& batch : subject_.batches) {
       importance.add(batch, [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
         return importance_loss(multi_exit(*subject_.student.model, forward, tokens, false),
-                               (*subject_.teacher)(b, tokens), b, tokens.layout, 2, 0, Fidelity::paper);
+                               (*subject_.teacher)(b, tokens), b, tokens.layout, 2, 0,
+                               FeatureMean::real_tokens);
       });
     }
     const ImportanceScores expected = importance.scores();
-    const ImportanceScores& found = fidelity == Fidelity::paper ? all.paper : all.release;
+    const ImportanceScores& found = sum == UnitSum::paper ? all.paper : all.release;
     for (const Units units : {Units::heads, Units::neurons}) {
       for (std::int64_t k = 1; k <= 3; ++k) {
         for (std::int64_t place = 0; place < (units == Units::heads ? 4 : 40); ++place) {

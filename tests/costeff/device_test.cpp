@@ -161,8 +161,8 @@ TEST_F(OnDevice, SlenderisesTheSame) {
   s.rank = 6;
   s.calibration = 12;
   s.batch = 5;
-  s.importance = "paper";
-  s.embedding = "weighted";
+  s.importance = ImportanceKind::paper;
+  s.embedding = EmbeddingKind::weighted;
   const EncodedDataset data = random_dataset(30);
   const auto slender_on = [&](Device device) {
     const Teacher teacher(model_on(device, 2));

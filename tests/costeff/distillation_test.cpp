@@ -199,30 +199,31 @@ class StepLoss : public ::testing::Test {
 
 TEST_F(StepLoss, LearnsFromWhatPredictionSays) {
   const double all_soft = soft(1) + soft(2) + soft(3), all_hard = hard(1) + hard(2) + hard(3);
-  const std::vector<std::pair<const char*, double>> cases = {
-      {"soft", all_soft}, {"hard", all_hard}, {"both", (all_soft + all_hard) / 2}};
+  const std::vector<std::pair<Prediction, double>> cases = {{Prediction::soft, all_soft},
+                                                            {Prediction::hard, all_hard},
+                                                            {Prediction::both, (all_soft + all_hard) / 2}};
   for (const auto& [prediction, expected] : cases) {
     settings_.prediction = prediction;
-    EXPECT_NEAR(value(phase(false)), expected, 1e-10) << prediction;
-    EXPECT_NEAR(value(phase(true)), expected + features(), 1e-10) << prediction;
-    EXPECT_NEAR(value(phase(true), true), features(), 1e-10) << prediction;
+    EXPECT_NEAR(value(phase(false)), expected, 1e-10) << name_of(prediction);
+    EXPECT_NEAR(value(phase(true)), expected + features(), 1e-10) << name_of(prediction);
+    EXPECT_NEAR(value(phase(true), true), features(), 1e-10) << name_of(prediction);
   }
-  settings_.prediction = "none";
+  settings_.prediction = Prediction::none;
   EXPECT_NEAR(value(phase(true)), features(), 1e-10);
 }
 
 TEST_F(StepLoss, OfTheExitsThatThePhaseTrains) {
-  settings_.prediction = "soft";
+  settings_.prediction = Prediction::soft;
   EXPECT_NEAR(value(phase(false, Phase::Trains::last_exit)), soft(3), 1e-10);
   EXPECT_NEAR(value(phase(false, Phase::Trains::other_exits)), soft(1) + soft(2), 1e-10);
   EXPECT_NEAR(value(phase(true, Phase::Trains::last_exit)), soft(3) + features(), 1e-10);
-  settings_.prediction = "hard";
+  settings_.prediction = Prediction::hard;
   EXPECT_NEAR(value(phase(false, Phase::Trains::last_exit)), hard(3), 1e-10);
 }
 
 // Layer 1 gets a third of the gradient with three layers above and in it.
 TEST_F(StepLoss, IsEqualisedUnlessToldNotTo) {
-  settings_.prediction = "soft";
+  settings_.prediction = Prediction::soft;
   const auto gradient = [&] {
     Tape tape;
     Forward forward(tape);
@@ -279,7 +280,7 @@ TEST_F(SlenderiseBySettings, GivesARoundItsSizes) {
   EXPECT_EQ(half.heads, std::vector<std::int64_t>(3, 3));
   EXPECT_EQ(half.ffn, std::vector<std::int64_t>(3, 30));
   EXPECT_EQ(half.embedding_rank, 14);
-  settings_.budget = "global";
+  settings_.budget = Budget::global;
   const BertConfig global = slender(2)->config();
   EXPECT_EQ(global.heads[0] + global.heads[1] + global.heads[2], 6);
   EXPECT_EQ(global.ffn[0] + global.ffn[1] + global.ffn[2], 60);
@@ -297,7 +298,7 @@ TEST_F(SlenderiseBySettings, WeighsTheEmbeddingByCounts) {
   };
   ASSERT_EQ(settings_.embedding, "weighted");
   EXPECT_LT(largest_difference(word_rows(*slender()), word_rows(*factorise(*student_, 14, counts))), 1e-12);
-  settings_.embedding = "plain";
+  settings_.embedding = EmbeddingKind::plain;
   EXPECT_LT(largest_difference(word_rows(*slender()), word_rows(*factorise(*student_, 14))), 1e-12);
 }
 
@@ -312,8 +313,8 @@ TEST_F(SlenderiseBySettings, EachImportanceKeepsOtherNeurons) {
   }
   settings_.seed = 2;
   EXPECT_NE(slender()->config().kept_neurons, kept.back()) << "another seed";
-  settings_.importance = "paper";
-  settings_.exit_losses = "last";
+  settings_.importance = ImportanceKind::paper;
+  settings_.exit_losses = ExitLosses::last;
   settings_.seed = 1;
   EXPECT_EQ(slender()->config().kept_neurons, kept[2]) << "of the one exit that is trained";
 }

@@ -55,7 +55,7 @@ TEST_P(MiniLmReference, TenFineTuningSteps) {
   BertConfig& config = classifier_->model->config();
   config.hidden_dropout_prob = config.attention_probs_dropout_prob = config.classifier_dropout = 0;
   Trainer trainer(classifier_->model->parameters(),
-                  {.adam = {.variant = adam_variant(settings.at("adam").get<std::string>()),
+                  {.adam = {.variant = choice_named<AdamVariant>(settings.at("adam").get<std::string>()),
                             .weight_decay = settings.at("weight_decay")},
                    .learning_rate = settings.at("lr"),
                    .warmup = settings.at("warmup"),

@@ -9,12 +9,13 @@ namespace {
 TEST(KeptModel, TheLastAndUnderReleaseTheBestOfWhatWasEvaluated) {
   PipelineSettings p;
   p.out = "run";
-  for (const char* fidelity : {"paper", "tuned", "release"}) {
+  for (const Fidelity fidelity : {Fidelity::paper, Fidelity::tuned, Fidelity::release}) {
     for (Settings& s : p.stages) s.fidelity = fidelity;
-    const std::string which = fidelity == std::string("release") ? "best" : "last";
+    const std::string which = fidelity == Fidelity::release ? "best" : "last";
     for (const Stage stage : {Stage::finetune, Stage::assist, Stage::recover})
-      EXPECT_EQ(kept_model(p, stage), "run/" + std::string(name_of(stage)) + "/" + which) << fidelity;
-    EXPECT_EQ(kept_model(p, Stage::slenderise), "run/slenderise/last") << fidelity;
+      EXPECT_EQ(kept_model(p, stage), "run/" + std::string(name_of(stage)) + "/" + which)
+          << name_of(fidelity);
+    EXPECT_EQ(kept_model(p, Stage::slenderise), "run/slenderise/last") << name_of(fidelity);
   }
 }
 

@@ -16,7 +16,7 @@ using Trains = Phase::Trains;
 
 constexpr std::int64_t kHeads = 12;
 
-Settings settings(Stage stage, const std::string& fidelity = "paper") {
+Settings settings(Stage stage, Fidelity fidelity = Fidelity::paper) {
   Settings s = default_settings(stage);
   s.fidelity = fidelity;
   s.heads = 2;
@@ -53,7 +53,7 @@ void expect_whole_schedules(const std::vector<Phase>& phases) {
 }
 
 TEST(Plan, FinetuningIsOnePhase) {
-  for (const char* fidelity : {"paper", "release", "tuned"}) {
+  for (const Fidelity fidelity : {Fidelity::paper, Fidelity::release, Fidelity::tuned}) {
     const std::vector<Phase> phases = planned(Stage::finetune, settings(Stage::finetune, fidelity));
     ASSERT_THAT(steps(phases), ElementsAre(300));
     expect_whole_schedules(phases);
@@ -74,7 +74,7 @@ TEST(Plan, WarmUpIsAShareOrANumberOfSteps) {
 }
 
 TEST(Plan, MaxStepsCutsTheLastPhasesAndFitsTheirSchedules) {
-  Settings s = settings(Stage::assist, "release");
+  Settings s = settings(Stage::assist, Fidelity::release);
   s.max_steps = 250;
   std::vector<Phase> phases = planned(Stage::assist, s);
   EXPECT_THAT(names(phases), ElementsAre("features", "predictions"));
@@ -90,12 +90,12 @@ TEST(Plan, MaxStepsCutsTheLastPhasesAndFitsTheirSchedules) {
 }
 
 TEST(Plan, TheAssistantLearnsPredictionsAndUnderReleaseFeaturesFirst) {
-  for (const char* fidelity : {"paper", "tuned"}) {
+  for (const Fidelity fidelity : {Fidelity::paper, Fidelity::tuned}) {
     const std::vector<Phase> phases = planned(Stage::assist, settings(Stage::assist, fidelity));
-    ASSERT_THAT(steps(phases), ElementsAre(300)) << fidelity;
+    ASSERT_THAT(steps(phases), ElementsAre(300)) << name_of(fidelity);
     EXPECT_FALSE(phases[0].features);
   }
-  Settings s = settings(Stage::assist, "release");
+  Settings s = settings(Stage::assist, Fidelity::release);
   s.epochs = 4;
   s.feature_lr = 7e-4;
   std::vector<Phase> phases = planned(Stage::assist, s);
@@ -105,7 +105,7 @@ TEST(Plan, TheAssistantLearnsPredictionsAndUnderReleaseFeaturesFirst) {
   EXPECT_THAT(all(phases, &Phase::lr), ElementsAre(7e-4, 1e-4));
   EXPECT_THAT(all(phases, &Phase::features), ElementsAre(true, false));
   EXPECT_THAT(all(phases, &Phase::predictions), ElementsAre(false, true));
-  s.exit_losses = "last";
+  s.exit_losses = ExitLosses::last;
   phases = planned(Stage::assist, s);
   EXPECT_EQ(phases.back().trains, Trains::last_exit);
 }
@@ -122,21 +122,21 @@ TEST(Plan, TwoStagesShareTheSteps) {
 }
 
 TEST(Plan, RecoveryLearnsFeaturesAloneFirstUnlessTuned) {
-  for (const char* fidelity : {"paper", "release"}) {
+  for (const Fidelity fidelity : {Fidelity::paper, Fidelity::release}) {
     const std::vector<Phase> phases = planned(Stage::recover, settings(Stage::recover, fidelity));
-    EXPECT_THAT(names(phases), ElementsAre("features", "predictions")) << fidelity;
-    EXPECT_THAT(steps(phases), ElementsAre(900, 900)) << fidelity;
+    EXPECT_THAT(names(phases), ElementsAre("features", "predictions")) << name_of(fidelity);
+    EXPECT_THAT(steps(phases), ElementsAre(900, 900)) << name_of(fidelity);
     expect_whole_schedules(phases);
     EXPECT_THAT(all(phases, &Phase::lr), Each(8e-4));
     EXPECT_THAT(all(phases, &Phase::features), Each(true));
     EXPECT_THAT(all(phases, &Phase::predictions), ElementsAre(false, true));
   }
-  Settings s = settings(Stage::recover, "tuned");
+  Settings s = settings(Stage::recover, Fidelity::tuned);
   const std::vector<Phase> alone = planned(Stage::recover, s);
   EXPECT_THAT(names(alone), ElementsAre("features"));
   EXPECT_THAT(steps(alone), ElementsAre(900));
   EXPECT_FALSE(alone[0].predictions);
-  s.prediction = "soft";
+  s.prediction = Prediction::soft;
   EXPECT_THAT(names(planned(Stage::recover, s)), ElementsAre("predictions"));
   s.feature_epochs = 0.25;
   EXPECT_THAT(steps(planned(Stage::recover, s)), ElementsAre(25, 900));
@@ -145,8 +145,8 @@ TEST(Plan, RecoveryLearnsFeaturesAloneFirstUnlessTuned) {
   ASSERT_THAT(steps(phases), ElementsAre(900));
   EXPECT_FALSE(phases[0].features);
   s.no_features = false;
-  s.prediction = "none";
-  s.exit_losses = "last";
+  s.prediction = Prediction::none;
+  s.exit_losses = ExitLosses::last;
   phases = planned(Stage::recover, s);
   EXPECT_FALSE(phases.back().predictions);
   EXPECT_EQ(phases.back().trains, Trains::last_exit);
@@ -161,7 +161,7 @@ double rate(const Settings& s, std::int64_t round) {
 
 // 12 heads to 2 are 10 rounds; 303 steps are 30 each, and 33 in the last.
 TEST(Plan, SlenderisingSharesItsStepsAmongTheRounds) {
-  for (const char* fidelity : {"paper", "tuned"}) {
+  for (const Fidelity fidelity : {Fidelity::paper, Fidelity::tuned}) {
     const Settings s = settings(Stage::slenderise, fidelity);
     const std::vector<Phase> phases = planned(Stage::slenderise, s, 101);
     ASSERT_EQ(phases.size(), 10);
@@ -184,7 +184,7 @@ TEST(Plan, SlenderisingSharesItsStepsAmongTheRounds) {
 // A period of the unpruned student first: 303 steps are 11 periods of 27. Round r begins at the 0-based step
 // 27 r - 1, and what is left after the last period has rate 0.
 TEST(Plan, SlenderisingUnderReleaseBeginsAPeriodLater) {
-  const Settings s = settings(Stage::slenderise, "release");
+  const Settings s = settings(Stage::slenderise, Fidelity::release);
   const std::vector<Phase> phases = planned(Stage::slenderise, s, 101);
   ASSERT_EQ(phases.size(), 11);
   std::int64_t begin = 0;
@@ -215,7 +215,7 @@ TEST(Plan, APeriodIsACountOrAShareOfAnEpoch) {
     EXPECT_THAT(all(phases, &Phase::feature_steps), ElementsAre(expected * 7 / 10, expected * 7 / 10, 0));
     EXPECT_EQ(phases.back().total, phases.back().steps);
   }
-  s.fidelity = "release";
+  s.fidelity = Fidelity::release;
   s.period = 200;
   const std::vector<Phase> phases = planned(Stage::slenderise, s, 1000);
   EXPECT_THAT(steps(phases), ElementsAre(199, 200, 200, 2401));
@@ -231,9 +231,9 @@ TEST(Plan, MaxStepsOfSlenderisingAreSharedOut) {
   EXPECT_THAT(message_of<UsageError>([&] { planned(Stage::slenderise, s); }), HasSubstr("9 steps"));
   s.max_steps = 10;
   EXPECT_EQ(planned(Stage::slenderise, s).size(), 10);
-  s.fidelity = "release";
+  s.fidelity = Fidelity::release;
   EXPECT_THROW(planned(Stage::slenderise, s), UsageError) << "a period comes first";
-  s.fidelity = "paper";
+  s.fidelity = Fidelity::paper;
   s.max_steps = 99;
   s.period = 10;
   EXPECT_THROW(planned(Stage::slenderise, s), UsageError);
@@ -242,13 +242,13 @@ TEST(Plan, MaxStepsOfSlenderisingAreSharedOut) {
 TEST(Plan, WhatSlenderisingLearnsFrom) {
   Settings s = settings(Stage::slenderise);
   s.no_features = true;
-  s.exit_losses = "last";
+  s.exit_losses = ExitLosses::last;
   std::vector<Phase> phases = planned(Stage::slenderise, s);
   EXPECT_THAT(all(phases, &Phase::features), Each(false));
   EXPECT_THAT(all(phases, &Phase::feature_steps), Each(0));
   EXPECT_THAT(all(phases, &Phase::trains), Each(Trains::last_exit));
   s.no_features = false;
-  s.prediction = "none";
+  s.prediction = Prediction::none;
   phases = planned(Stage::slenderise, s);
   EXPECT_THAT(all(phases, &Phase::predictions), Each(false));
 }

@@ -30,6 +30,8 @@ TEST(Settings, JsonRoundTrip) {
   EXPECT_THROW(settings_from_json(kStage, {{"lr", "high"}}, {}), UsageError);
   EXPECT_THROW(settings_from_json(kStage, {{"epochs", 1.5}}, {}), UsageError);
   EXPECT_THROW(settings_from_json(kStage, {{"seed", -1}}, {}), UsageError);
+  EXPECT_THROW(settings_from_json(kStage, {{"save_dtype", "f8"}}, {}), UsageError);
+  EXPECT_THROW(settings_from_json(kStage, {{"save_dtype", 8}}, {}), UsageError);
   EXPECT_THROW(settings_from_json(kStage, {{"epochs", 18446744073709551615u}}, {}), UsageError);
 }
 
@@ -37,22 +39,31 @@ TEST(Settings, JsonRoundTrip) {
 TEST(Settings, FidelityDecidesWhatIsAuto) {
   struct Row {
     Stage stage;
-    const char* fidelity;
-    const char* prediction;
-    const char* importance;
-    const char* embedding;
+    Fidelity fidelity;
+    Prediction prediction;
+    ImportanceKind importance;
+    EmbeddingKind embedding;
     double feature_epochs;
   };
-  for (const Row& row : {Row{Stage::assist, "paper", "soft", "paper", "plain", 0},
-                         Row{Stage::assist, "release", "both", "release", "plain", 2},
-                         Row{Stage::assist, "tuned", "soft", "paper", "weighted", 0},
-                         Row{Stage::slenderise, "paper", "soft", "paper", "plain", 0},
-                         Row{Stage::slenderise, "release", "soft", "release", "plain", 0},
-                         Row{Stage::slenderise, "tuned", "soft", "paper", "weighted", 0},
-                         Row{Stage::recover, "paper", "soft", "paper", "plain", 6},
-                         Row{Stage::recover, "release", "soft", "release", "plain", 6},
-                         Row{Stage::recover, "tuned", "none", "paper", "weighted", 0}}) {
-    const std::string what = fmt::format("{} {}", name_of(row.stage), row.fidelity);
+  for (const Row& row :
+       {Row{Stage::assist, Fidelity::paper, Prediction::soft, ImportanceKind::paper, EmbeddingKind::plain, 0},
+        Row{Stage::assist, Fidelity::release, Prediction::both, ImportanceKind::release, EmbeddingKind::plain,
+            2},
+        Row{Stage::assist, Fidelity::tuned, Prediction::soft, ImportanceKind::paper, EmbeddingKind::weighted,
+            0},
+        Row{Stage::slenderise, Fidelity::paper, Prediction::soft, ImportanceKind::paper, EmbeddingKind::plain,
+            0},
+        Row{Stage::slenderise, Fidelity::release, Prediction::soft, ImportanceKind::release,
+            EmbeddingKind::plain, 0},
+        Row{Stage::slenderise, Fidelity::tuned, Prediction::soft, ImportanceKind::paper,
+            EmbeddingKind::weighted, 0},
+        Row{Stage::recover, Fidelity::paper, Prediction::soft, ImportanceKind::paper, EmbeddingKind::plain,
+            6},
+        Row{Stage::recover, Fidelity::release, Prediction::soft, ImportanceKind::release,
+            EmbeddingKind::plain, 6},
+        Row{Stage::recover, Fidelity::tuned, Prediction::none, ImportanceKind::paper, EmbeddingKind::weighted,
+            0}}) {
+    const std::string what = fmt::format("{} {}", name_of(row.stage), name_of(row.fidelity));
     Settings s = default_settings(row.stage);
     s.fidelity = row.fidelity;
     s.epochs = 6;
@@ -60,19 +71,20 @@ TEST(Settings, FidelityDecidesWhatIsAuto) {
     const Settings now = decided(row.stage, s);
     EXPECT_EQ(now.prediction, row.prediction) << what;
     EXPECT_EQ(now.importance, row.importance) << what;
-    EXPECT_EQ(now.importance_hard, row.fidelity == std::string("paper") ? 0 : 0.1) << what;
+    EXPECT_EQ(now.importance_hard, row.fidelity == Fidelity::paper ? 0 : 0.1) << what;
     EXPECT_EQ(now.embedding, row.embedding) << what;
     EXPECT_EQ(now.feature_epochs, row.feature_epochs) << what;
     EXPECT_EQ(now.feature_lr, 3e-4) << what;
     Settings alone = s;
     alone.no_features = true;
-    EXPECT_NE(decided(row.stage, alone).prediction, "none") << what << ": something must be learned";
-    EXPECT_EQ(now.pooling, "auto") << "the model decides";
+    EXPECT_NE(decided(row.stage, alone).prediction, Prediction::none)
+        << what << ": something must be learned";
+    EXPECT_EQ(now.pooling, PoolingChoice::automatic) << "the model decides";
 
-    s.prediction = "hard";
-    s.importance = "random";
+    s.prediction = Prediction::hard;
+    s.importance = ImportanceKind::random;
     s.importance_hard = 0.25;
-    s.embedding = row.embedding == std::string("plain") ? "weighted" : "plain";
+    s.embedding = row.embedding == EmbeddingKind::plain ? EmbeddingKind::weighted : EmbeddingKind::plain;
     s.feature_epochs = 1.5;
     s.feature_lr = 1e-3;
     EXPECT_EQ(to_json(row.stage, decided(row.stage, s)), to_json(row.stage, s)) << "what is said stays";
@@ -96,7 +108,6 @@ TEST(Settings, WhatMakesNoSenseIsRefusedByFlag) {
       {"--dropout", [](auto& s) { s.dropout = 1; }},
       {"--max-norm", [&](auto& s) { s.max_norm = nan; }},
       {"--pad-to", [](auto& s) { s.pad_to = 64; }},
-      {"--save-dtype", [](auto& s) { s.save_dtype = "f8"; }},
       {"--labels", [](auto& s) { s.labels = "a,b"; }},
       {"--task", [](auto& s) { s.task = ""; }},
   };

@@ -1,6 +1,7 @@
 // Importance, pruning and factorisation against PyTorch: slenderise.safetensors, both fidelities, two rounds.
 #include "costeff/exits/classifier.h"
 #include "costeff/methods/slenderise.h"
+#include "costeff/train/settings.h"
 #include "tests/costeff/reference.h"
 
 namespace costeff {
@@ -26,6 +27,7 @@ TEST_P(SlenderiseReference, ScoresKeptAndLogitsOfTwoRounds) {
   COSTEFF_SKIP_WITHOUT(folder);
   const DType dtype = GetParam().dtype;
   const Fidelity fidelity = GetParam().fidelity;
+  const bool release = fidelity == Fidelity::release;
   const double tolerance = GetParam().tolerance;
   const SafetensorsFile file((*folder / "slenderise.safetensors").string());
   const nlohmann::json keep = metadata(file, "keep");
@@ -42,12 +44,12 @@ TEST_P(SlenderiseReference, ScoresKeptAndLogitsOfTwoRounds) {
   std::vector<std::vector<std::int64_t>> original_heads;
   const std::int64_t total = keep.at("rounds");
   for (std::int64_t r = 1; r <= total; ++r) {
-    Importance importance(*model, fidelity);
+    Importance importance(*model, release ? UnitSum::release : UnitSum::paper);
     for (const Batch& batch : batches) {
       importance.add(batch, [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
         const MultiExitOutputs student = multi_exit(*model, forward, tokens, true);
-        return importance_loss(student, teach(*assistant, tokens), b, tokens.layout, 1,
-                               fidelity == Fidelity::release ? 0.1 : 0, fidelity);
+        return importance_loss(student, teach(*assistant, tokens), b, tokens.layout, 1, release ? 0.1 : 0,
+                               release ? FeatureMean::padded : FeatureMean::real_tokens);
       });
     }
     const ImportanceScores scores = importance.scores();

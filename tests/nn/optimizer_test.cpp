@@ -59,7 +59,7 @@ TEST(AdamWReference, BothVariantsWithClippingAndWarmup) {
 }
 
 TEST(AdamW, UnknownVariantIsRefused) {
-  EXPECT_THROW(adam_variant("sgd"), UsageError);
+  EXPECT_THROW(choice_named<AdamVariant>("sgd"), UsageError);
 }
 
 // One table twice: by rows with put-off updates, and dense with the same gradients, zero where no row was

@@ -34,9 +34,9 @@ struct CostSettings {
   std::int64_t positions = 512;
   std::int64_t classes = 2;
   std::int64_t exit_start = 0;
-  std::string pooling = "cls";
+  Pooling pooling = Pooling::cls;
   std::int64_t last_n_hidden = 1;
-  std::string hidden_mode = "concat";
+  HiddenMode hidden_mode = HiddenMode::concat;
   bool pooler_dense = false;
   std::int64_t tokens = kDefaultLength;
   std::string task;
@@ -126,8 +126,8 @@ BertConfig given_sizes(const CostSettings& s, const Options& options) {
   const std::int64_t first = options.given("exit-start") ? s.exit_start : is_slender(config) ? 1 : 0;
   if (first > s.layers) fail_usage("--exit-start {}: the model has {} layers", first, s.layers);
   const ExitConfig exits{.first = first,
-                         .pooling = pooling(s.pooling),
-                         .mode = hidden_mode(s.hidden_mode),
+                         .pooling = s.pooling,
+                         .mode = s.hidden_mode,
                          .last_hidden = s.last_n_hidden,
                          .dense = s.pooler_dense};
   if (first > 0) config.exits = exits;

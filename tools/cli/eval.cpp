@@ -29,7 +29,7 @@ struct EvalSettings {
   std::int64_t pad_to = 0;
   std::int64_t max_length = kDefaultLength;
   std::string device = "auto";
-  std::string precision = "f32";
+  Precision precision = Precision::full;
   std::int64_t threads = 0;
   double entropy = 0;
   bool all_exits = false;
@@ -141,12 +141,11 @@ int run_eval(const Invocation& invocation) {
   require_model(s.model);
   use_threads(s.threads);
   const Device device = device_named(s.device);
-  const Precision precision = precision_named(s.precision);
 
   const std::string file = split_file(task, s.data, split);
   const Classifier classifier = load_classifier(s.model, {});
   classifier.model->to(device);
-  classifier.model->set_precision(precision);
+  classifier.model->set_precision(s.precision);
   const Bert& model = *classifier.model;
   adopt_labels(task, model.config().labels);
   require_outputs(model.config().num_labels(), task);

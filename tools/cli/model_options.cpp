@@ -30,7 +30,7 @@ void add_device(Options& options, std::string* device) {
               "what computes: cpu, cuda, cuda:N (the N-th GPU), or auto: a GPU where one can be used");
 }
 
-void add_precision(Options& options, std::string* precision) {
+void add_precision(Options& options, Precision* precision) {
   options.add("precision", "P", precision,
               "of what linear layers and attention multiply: f32, or bf16 (mixed precision: on a GPU the "
               "faster one)");

@@ -15,9 +15,9 @@ std::string default_model();
 // Throws Error that names the script which fetches the default model, if that is meant and missing.
 void require_model(const std::string& path);
 
-void add_device(Options& options, std::string* device);        // --device, for device_named()
-void add_precision(Options& options, std::string* precision);  // --precision, for precision_named()
-void use_threads(std::int64_t threads);                        // 0: all cores this process may use
+void add_device(Options& options, std::string* device);  // --device, for device_named()
+void add_precision(Options& options, Precision* precision);
+void use_threads(std::int64_t threads);  // 0: all cores this process may use
 
 constexpr std::int64_t kDefaultLength = 128;
 // How many tokens a text may have: what was asked for, by default as many as the model has positions for and

@@ -30,7 +30,13 @@ std::optional<T> parse_number(std::string_view text) {
 }
 
 std::string shown_default(const Options::Target& target) {
-  std::string text = std::visit([](auto* value) { return fmt::format("{}", *value); }, target);
+  if (const auto* choice = std::get_if<Options::ChoiceTarget>(&target)) return choice->shown;
+  std::string text = std::visit(
+      [](const auto& value) {
+        if constexpr (std::is_pointer_v<std::decay_t<decltype(value)>>) return fmt::format("{}", *value);
+        return std::string();
+      },
+      target);
   const std::size_t exponent = text.find("e-0");  // 5e-05 as one types it
   if (exponent != std::string::npos && std::holds_alternative<double*>(target)) text.erase(exponent + 2, 1);
   return text;
@@ -39,6 +45,11 @@ std::string shown_default(const Options::Target& target) {
 void assign(const std::string& name, const std::string& text, const OptionDetails&, std::string* target) {
   if (text.empty()) fail_usage("--{} is empty", name);
   *target = text;
+}
+
+void assign(const std::string& name, const std::string& text, const OptionDetails&,
+            const Options::ChoiceTarget& target) {
+  if (!target.assign(text)) fail_usage("--{} {}: must be one of {}", name, text, target.names);
 }
 
 void assign(const std::string& name, const std::string& text, const OptionDetails&, double* target) {
@@ -149,8 +160,9 @@ void Options::apply() const {
       **flag = true;
       continue;
     }
-    std::visit([&, &key = name, &value = text](auto* target) { assign(key, value, option.details, target); },
-               std::get<Target>(option.target));
+    std::visit(
+        [&, &key = name, &value = text](const auto& target) { assign(key, value, option.details, target); },
+        std::get<Target>(option.target));
   }
   if (positional_ == nullptr) return;
   if (!positional_text_ || positional_text_->empty())

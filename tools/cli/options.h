@@ -11,12 +11,15 @@
 #include <boost/program_options/options_description.hpp>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
+
+#include "tensor/choice.h"
 
 namespace costeff {
 
@@ -27,7 +30,22 @@ struct OptionDetails {
 
 class Options {
  public:
-  using Target = std::variant<std::string*, std::int64_t*, std::uint64_t*, double*>;
+  // A target that is one of a few names.
+  struct ChoiceTarget {
+    template <Choice E>
+    ChoiceTarget(E* target)  // NOLINT: converts, as the other targets do
+        : shown(name_of(*target)),
+          assign([target](const std::string& text) {
+            const std::optional<E> value = find_choice<E>(text);
+            if (value) *target = *value;
+            return value.has_value();
+          }),
+          names(choices<E>()) {}
+    std::string shown;
+    std::function<bool(const std::string& text)> assign;  // false for another name
+    std::string names;
+  };
+  using Target = std::variant<std::string*, std::int64_t*, std::uint64_t*, double*, ChoiceTarget>;
 
   Options(std::string usage, std::string about);
 

@@ -24,7 +24,7 @@ struct PredictSettings {
   std::int64_t batch = 32;
   std::int64_t max_length = kDefaultLength;
   std::string device = "auto";
-  std::string precision = "f32";
+  Precision precision = Precision::full;
   std::int64_t threads = 0;
   double entropy = 0;
 };
@@ -128,10 +128,9 @@ int run_predict(const Invocation& invocation) {
   require_model(s.model);
   use_threads(s.threads);
   const Device device = device_named(s.device);
-  const Precision precision = precision_named(s.precision);
   const Classifier classifier = load_classifier(s.model, {});
   classifier.model->to(device);
-  classifier.model->set_precision(precision);
+  classifier.model->set_precision(s.precision);
   const std::size_t limit = length_limit(*classifier.model, s.max_length, options.given("max-length"));
   if (threshold) check_exits(classifier.model->config(), *threshold, "predict");
   const Answerer answerer(classifier, limit, threshold);

@@ -86,21 +86,21 @@ audit::GradientSettings step_of(const Request& r, const Options& options,
 
 std::string loss_text(const audit::Subject& subject) {
   if (subject.teacher == nullptr) return "labels at every exit";
-  const std::string predictions = fmt::format("predictions ({})", subject.training.prediction);
+  const std::string predictions = fmt::format("predictions ({})", name_of(subject.training.prediction));
   return subject.phase.features ? predictions + " and hidden states distilled" : predictions + " distilled";
 }
 
 audit::ExpectedLoss expected_loss(const audit::Subject& subject) {
   const BertConfig& config = subject.student.model->config();
   audit::ExpectedLoss expected{.first_exit = config.first_exit(), .last_hidden = config.exits->last_hidden};
-  const std::string& prediction = subject.training.prediction;
+  const Prediction prediction = subject.training.prediction;
   if (subject.teacher == nullptr) {
     expected.hard = 1;
     return expected;
   }
-  if (prediction == "both") expected.soft = expected.hard = 0.5;
-  if (prediction == "soft") expected.soft = 1;
-  if (prediction == "hard") expected.hard = 1;
+  if (prediction == Prediction::both) expected.soft = expected.hard = 0.5;
+  if (prediction == Prediction::soft) expected.soft = 1;
+  if (prediction == Prediction::hard) expected.hard = 1;
   expected.features = subject.phase.features ? 1 : 0;
   return expected;
 }
