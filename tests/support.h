@@ -85,11 +85,10 @@ inline std::optional<std::filesystem::path> reference_folder() {
   return std::nullopt;
 }
 
-// The file beside the reference folder, or beside the source tree where the folder stands alone.
+// The file in the reference folder, or beside it.
 inline std::filesystem::path reference_data(const std::filesystem::path& reference, const std::string& name) {
-  auto near = reference / ".." / "data" / name;
-  if (std::filesystem::exists(near)) return near;
-  return std::filesystem::path(source_dir()) / ".." / "shared" / "data" / name;
+  auto within = reference / name;
+  return std::filesystem::exists(within) ? within : reference / ".." / "data" / name;
 }
 
 inline nlohmann::json read_json(const std::filesystem::path& path) {

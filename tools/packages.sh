@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing for a purpose, and no others.
-#   tools/packages.sh PURPOSE...     purposes: build, test, fetch, lint
+#   tools/packages.sh PURPOSE...     purposes: build, test, fetch, lint, reference
 set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config libopenblas-openmp-dev libfmt-dev libboost-program-options-dev
@@ -12,14 +12,15 @@ for purpose in "$@"; do
     build) needed+=("${build[@]}") ;;
     test) needed+=("${build[@]}" libgtest-dev libgmock-dev python3 gnuplot-nox graphviz chromium) ;;
     fetch) needed+=(python3 python3-pip unzip ca-certificates) ;;
+    reference) needed+=(python3 python3-venv) ;;
     lint) needed+=(clang-format clang-tidy shellcheck python3) ;;
     *)
-      echo "packages.sh: unknown purpose '$purpose' (build, test, fetch, lint)" >&2
+      echo "packages.sh: unknown purpose '$purpose' (build, test, fetch, lint, reference)" >&2
       exit 2
       ;;
   esac
 done
-((${#needed[@]})) || { echo "usage: tools/packages.sh build|test|fetch|lint ..." >&2 && exit 2; }
+((${#needed[@]})) || { echo "usage: tools/packages.sh build|test|fetch|lint|reference ..." >&2 && exit 2; }
 
 if ! command -v dpkg-query >/dev/null; then
   echo "packages.sh: this is not Debian; going on with what is installed. Needed, by Debian's names:" >&2

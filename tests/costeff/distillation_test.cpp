@@ -296,7 +296,7 @@ TEST_F(SlenderiseBySettings, WeighsTheEmbeddingByCounts) {
   const auto word_rows = [](const Bert& model) {
     return model.parameters().find("bert.embeddings.word_embeddings1.weight").value();
   };
-  ASSERT_EQ(settings_.embedding, "weighted");
+  ASSERT_EQ(settings_.embedding, EmbeddingKind::weighted);
   EXPECT_LT(largest_difference(word_rows(*slender()), word_rows(*factorise(*student_, 14, counts))), 1e-12);
   settings_.embedding = EmbeddingKind::plain;
   EXPECT_LT(largest_difference(word_rows(*slender()), word_rows(*factorise(*student_, 14))), 1e-12);
@@ -305,11 +305,12 @@ TEST_F(SlenderiseBySettings, WeighsTheEmbeddingByCounts) {
 // Random scores heed nothing but seed and round; those of a loss heed the exits that it has.
 TEST_F(SlenderiseBySettings, EachImportanceKeepsOtherNeurons) {
   std::vector<std::vector<std::vector<std::int64_t>>> kept;
-  for (const char* importance : {"paper", "release", "last-exit", "random"}) {
+  for (const ImportanceKind importance :
+       {ImportanceKind::paper, ImportanceKind::release, ImportanceKind::last_exit, ImportanceKind::random}) {
     settings_.importance = importance;
     kept.push_back(slender()->config().kept_neurons);
     EXPECT_EQ(slender()->config().kept_neurons, kept.back());
-    for (std::size_t i = 0; i + 1 < kept.size(); ++i) EXPECT_NE(kept[i], kept.back()) << importance;
+    for (std::size_t i = 0; i + 1 < kept.size(); ++i) EXPECT_NE(kept[i], kept.back()) << i;
   }
   settings_.seed = 2;
   EXPECT_NE(slender()->config().kept_neurons, kept.back()) << "another seed";

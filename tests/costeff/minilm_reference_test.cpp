@@ -14,7 +14,7 @@ class MiniLmReference : public ::testing::TestWithParam<DType> {
     if (!is_model_folder(backbone_folder()))
       GTEST_SKIP() << "no backbone at " << backbone_folder() << ": run tools/fetch_backbone.sh";
     file_.emplace((*folder / "minilm.safetensors").string());
-    data_ = (*folder / ".." / "data" / "glue" / "SST-2" / "train.tsv").string();
+    data_ = source_dir() + "/data/samples/SST-2/train.tsv.gz";  // begins as SST-2's whole file does
     classifier_.emplace(load_classifier(backbone_folder(), {.dtype = GetParam(), .labels = {"0", "1"}}));
     read_weights(*file_, "w/", classifier_->model->parameters());
     classifier_->model->to(test_device());
