@@ -10,7 +10,7 @@ needed=()
 for purpose in "$@"; do
   case $purpose in
     build) needed+=("${build[@]}") ;;
-    test) needed+=("${build[@]}" libgtest-dev libgmock-dev python3 gnuplot-nox graphviz chromium) ;;
+    test) needed+=("${build[@]}" libgtest-dev libgmock-dev mold python3 gnuplot-nox graphviz chromium) ;;
     fetch) needed+=(python3 python3-pip unzip ca-certificates) ;;
     reference) needed+=(python3 python3-venv) ;;
     lint) needed+=(clang-format clang-tidy shellcheck python3) ;;
