@@ -54,7 +54,7 @@ def compare_values(old, new, place, differences):
 
 
 def tensors(path):
-    """{name: (dtype, shape, SHA-256 of the bytes)} of a safetensors file."""
+    """{name: (dtype, shape, 16 digits of the bytes' SHA-256)} of a safetensors file."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8:8 + length])
@@ -62,7 +62,7 @@ def tensors(path):
     out = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        digest = hashlib.sha256(data[8 + length + begin:8 + length + end]).hexdigest()
+        digest = hashlib.sha256(data[8 + length + begin:8 + length + end]).hexdigest()[:16]
         out[name] = (entry["dtype"], entry["shape"], digest)
     return out
 
@@ -90,14 +90,21 @@ def compare_file(old, new, name, differences):
         compare_values(json.loads(old.read_text()), json.loads(new.read_text()), name, differences)
 
 
+STAGES = ["finetune", "assist", "slenderise", "recover"]
 # Weights and config of each stage's models, each stage's log and result, the run's results, the settings of all.
 COMPARED = re.compile(r"(.*/)?((best|last)/(model\.safetensors|config\.json)|log\.jsonl|results?\.json|config\.json)")
+
+
+def came_about(name):
+    """Sorts stages as they follow each other, a stage's log first: the first difference is where bits part."""
+    stage = name.partition("/")[0]
+    return STAGES.index(stage) if stage in STAGES else len(STAGES), not name.endswith("log.jsonl"), name
 
 
 def compare_runs(old, new, differences):
     """Two folders of runs. Files that only the new one has are no difference."""
     names = sorted(str(path.relative_to(old)) for path in old.rglob("*") if path.is_file())
-    compared = [name for name in names if COMPARED.fullmatch(name)]
+    compared = sorted((name for name in names if COMPARED.fullmatch(name)), key=came_about)
     for name in compared:
         compare_file(old / name, new / name, name, differences)
     if not compared:
