@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "nn/checkpoint_names.h"
 #include "tensor/error.h"
 
 namespace costeff {
@@ -10,20 +11,29 @@ namespace costeff {
 Bert::Bert(BertConfig config, DType dtype)
     : config_(std::move(config)), store_(std::make_unique<ParameterStore>(dtype)) {
   config_.check("BERT config");
-  const std::string e = "bert.embeddings.";
   const std::int64_t hidden = config_.hidden_size;
+  const auto add = [&](Part part, const Shape& shape) {
+    const ModuleRole module = module_of({.part = part});
+    const bool by_rows = part == Part::word || part == Part::word_factor;
+    return &(store_.get()->*(by_rows ? &ParameterStore::add_table : &ParameterStore::add))(
+        module.name + ".weight", shape, module.role);
+  };
   if (config_.embedding_rank < 0) {
-    word_ = &store_->add_table(e + "word_embeddings.weight", {config_.vocab_size, hidden});
+    word_ = add(Part::word, {config_.vocab_size, hidden});
   } else {
-    word_ = &store_->add_table(e + "word_embeddings1.weight", {config_.vocab_size, config_.embedding_rank});
-    word_rank_ = &store_->add(e + "word_embeddings2.weight", {hidden, config_.embedding_rank});
+    word_ = add(Part::word_factor, {config_.vocab_size, config_.embedding_rank});
+    word_rank_ = add(Part::word_projection, {hidden, config_.embedding_rank});
   }
-  position_ = &store_->add(e + "position_embeddings.weight", {config_.max_position_embeddings, hidden});
-  token_type_ = &store_->add(e + "token_type_embeddings.weight", {config_.type_vocab_size, hidden});
-  embedding_norm_.emplace(*store_, e + "LayerNorm", hidden, config_.layer_norm_eps);
+  position_ = add(Part::position, {config_.max_position_embeddings, hidden});
+  token_type_ = add(Part::token_type, {config_.type_vocab_size, hidden});
+  embedding_norm_.emplace(*store_, module_of({.part = Part::embedding_norm}), hidden, config_.layer_norm_eps);
   for (std::int64_t k = 1; k <= config_.layers(); ++k) layers_.push_back(make_layer(k));
   for (std::int64_t i = config_.first_exit(); i <= config_.layers(); ++i) exits_.push_back(make_exit(i));
   store_->allocate();
+}
+
+ModuleRole Bert::module_of(const WeightRole& role) const {
+  return {CheckpointNames(bert_names(), config_.layers()).module(role), role};
 }
 
 Bert::Layer Bert::make_layer(std::int64_t k) const {
@@ -32,29 +42,27 @@ Bert::Layer Bert::make_layer(std::int64_t k) const {
   const std::int64_t hidden = config_.hidden_size;
   const std::int64_t width = config_.heads[i] * config_.head_dim;
   const std::int64_t ffn = config_.ffn[i];
-  const std::string self = scope + ".attention.self.";
-  const std::array<std::string, 3> qkv = {self + "query", self + "key", self + "value"};
+  const auto module = [&](Part part) { return module_of({.part = part, .layer = k}); };
+  const std::array<ModuleRole, 3> qkv = {module(Part::query), module(Part::key), module(Part::value)};
   ParameterStore& s = *store_;
-  return {Linear::stacked(s, self + "qkv", hidden, 3 * width, qkv),
-          Linear(s, scope + ".attention.output.dense", width, hidden),
-          LayerNorm(s, scope + ".attention.output.LayerNorm", hidden, config_.layer_norm_eps),
-          Linear(s, scope + ".intermediate.dense", hidden, ffn),
-          Linear(s, scope + ".output.dense", ffn, hidden),
-          LayerNorm(s, scope + ".output.LayerNorm", hidden, config_.layer_norm_eps),
+  return {Linear(s, scope + ".attention.self.qkv", qkv, hidden, 3 * width),
+          Linear(s, module(Part::attention_output), width, hidden),
+          LayerNorm(s, module(Part::attention_norm), hidden, config_.layer_norm_eps),
+          Linear(s, module(Part::ffn_in), hidden, ffn),
+          Linear(s, module(Part::ffn_out), ffn, hidden),
+          LayerNorm(s, module(Part::ffn_norm), hidden, config_.layer_norm_eps),
           scope};
 }
 
 Bert::Exit Bert::make_exit(std::int64_t i) const {
-  const bool last = i == config_.layers();
-  const std::string highway = "bert.encoder.highway." + std::to_string(i - 1);
   const ExitShape shape = config_.exit_shape(i);
   std::optional<Linear> dense;
   if (shape.dense)
-    dense.emplace(*store_, (last ? "bert" : highway) + ".pooler.dense", shape.read, config_.hidden_size);
-  return {
-      dense,
-      Linear(*store_, last ? "classifier" : highway + ".classifier", shape.classifier, config_.num_labels()),
-      "exit." + std::to_string(i)};
+    dense.emplace(*store_, module_of({.part = Part::exit_dense, .exit = i}), shape.read, config_.hidden_size);
+  return {dense,
+          Linear(*store_, module_of({.part = Part::exit_classifier, .exit = i}), shape.classifier,
+                 config_.num_labels()),
+          "exit." + std::to_string(i)};
 }
 
 std::unique_ptr<Bert> Bert::copy(Device device) const {
@@ -70,10 +78,10 @@ void Bert::initialise(std::uint64_t seed) {
 }
 
 void Bert::initialise(const NamedTensor& t, std::uint64_t seed) {
-  if (t.name.ends_with("LayerNorm.weight")) {
-    t.value().fill(1);
-  } else if (t.name.ends_with(".bias")) {
+  if (t.role.piece == Piece::bias) {
     t.value().fill(0);
+  } else if (is_norm(t.role.part)) {
+    t.value().fill(1);
   } else {
     initialise_normal(t.value(), t.name, config_.initializer_range, seed);
   }

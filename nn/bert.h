@@ -85,6 +85,7 @@ class Bert {
     std::string scope;
   };
 
+  ModuleRole module_of(const WeightRole& role) const;  // with the name that checkpoints have for it
   Layer make_layer(std::int64_t k) const;
   Exit make_exit(std::int64_t i) const;
   // What exit i reads, before any dense layer and the tanh: [sequences, width].

@@ -38,13 +38,19 @@ class Forward {
 Variable linear(const Forward& forward, const ParameterStore& store, const Variable& x, Parameter& weight,
                 Parameter* bias);
 
-// y = x W^T + b, W [out, in], b [out]; NAME.weight and NAME.bias.
+// What a module's weights are: NAME.weight and NAME.bias, of one role but for the piece.
+struct ModuleRole {
+  std::string name;
+  WeightRole role = {};
+};
+
+// y = x W^T + b, W [out, in], b [out].
 class Linear {
  public:
-  Linear(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out);
-  // Several linear layers over the same input as one: `names` each of `out` / names.size() rows.
-  static Linear stacked(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out,
-                        std::span<const std::string> names);
+  Linear(ParameterStore& store, const ModuleRole& module, std::int64_t in, std::int64_t out);
+  // Several linear layers over the same input as one: `modules` each of `out` / modules.size() rows.
+  Linear(ParameterStore& store, const std::string& name, std::span<const ModuleRole> modules, std::int64_t in,
+         std::int64_t out);
 
   Variable operator()(const Forward& forward, const Variable& x) const;
   Variable without_bias(const Forward& forward,
@@ -52,16 +58,15 @@ class Linear {
   Variable bias(const Forward& forward) const { return forward.parameter(*bias_); }
 
  private:
-  explicit Linear(const ParameterStore& store) : store_(&store) {}
   const ParameterStore* store_;
   Parameter* weight_ = nullptr;
   Parameter* bias_ = nullptr;
 };
 
-// NAME.weight (gamma) and NAME.bias (beta), each [width].
+// Its weight is gamma, its bias beta, each [width].
 class LayerNorm {
  public:
-  LayerNorm(ParameterStore& store, const std::string& name, std::int64_t width, double epsilon);
+  LayerNorm(ParameterStore& store, const ModuleRole& module, std::int64_t width, double epsilon);
   Variable operator()(const Forward& forward, const Variable& x) const;
   // layer_norm(dropout(x + bias) + residual)
   Variable fused(const Forward& forward, const Variable& x, const Variable& bias, const Dropout& dropout,

@@ -60,7 +60,7 @@ void AdamW::step(double learning_rate, double gradient_scale) {
   });
   for (Table& table : tables_) {
     if (table.parameter->has_gradient)
-      step_table(table, scalars(learning_rate, gradient_scale, decays(table.parameter->name)));
+      step_table(table, scalars(learning_rate, gradient_scale, table.parameter->decays));
   }
 }
 

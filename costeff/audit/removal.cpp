@@ -65,7 +65,7 @@ RemovalSweep::RemovalSweep(const Subject& subject, std::string loss)
   std::chrono::duration<double> spent{0};
   for (const Batch& batch : subject.batches) {
     const TokenBatch tokens = token_batch(batch);
-    Part part{.batch = &batch, .layout = tokens.layout};
+    BatchStates part{.batch = &batch, .layout = tokens.layout};
     if (subject.teacher != nullptr) part.target = (*subject.teacher)(batch, tokens);
     if (!features) part.target.hidden.clear();
     for (Tensor& logits : part.target.logits) logits = logits.to(DType::f64);
@@ -82,7 +82,7 @@ RemovalSweep::RemovalSweep(const Subject& subject, std::string loss)
   seconds_per_layer_ = spent.count() / static_cast<double>(layers);
 }
 
-void RemovalSweep::add_losses(const Part& part, std::span<const Variable> hidden, std::int64_t from,
+void RemovalSweep::add_losses(const BatchStates& part, std::span<const Variable> hidden, std::int64_t from,
                               std::vector<double>& exits, std::vector<double>& features) const {
   const double share =
       static_cast<double>(part.batch->sequences()) / static_cast<double>(subject_.data.size());
@@ -112,14 +112,12 @@ SampleLoss RemovalSweep::change(Units units, std::int64_t k, std::span<const std
   const std::int64_t width = heads ? config.heads[at] : config.ffn[at];
   if (std::any_of(places.begin(), places.end(), [&](std::int64_t p) { return p < 0 || p >= width; }))
     fail("removal: layer {} has {} {}", k, width, heads ? "heads" : "neurons");
-  const ZeroedColumns removed(
-      model_.parameters()
-          .find(fmt::format("bert.encoder.layer.{}.{}output.dense.weight", k - 1, heads ? "attention." : ""))
-          .value(),
-      places, heads ? config.head_dim : 1);
+  const Part weight = heads ? Part::attention_output : Part::ffn_out;
+  const ZeroedColumns removed(model_.parameters().find({.part = weight, .layer = k}).value(), places,
+                              heads ? config.head_dim : 1);
   SampleLoss change{std::vector<double>(loss_of_all_.exits.size(), 0.0), 0};
   std::vector<double> features(features_.size(), 0.0);
-  for (const Part& part : parts_) {
+  for (const BatchStates& part : parts_) {
     std::vector<Variable> hidden(part.hidden.begin(), part.hidden.begin() + k);
     Forward forward;
     for (std::int64_t j = k; j <= config.layers(); ++j)
@@ -137,7 +135,7 @@ SampleLoss RemovalSweep::change(Units units, std::int64_t k, std::span<const std
 
 std::size_t RemovalSweep::bytes() const {
   std::size_t bytes = 0;
-  for (const Part& part : parts_) {
+  for (const BatchStates& part : parts_) {
     for (const Variable& h : part.hidden) bytes += h.value().bytes();
     for (const Tensor& h : part.target.hidden) bytes += h.bytes();
   }

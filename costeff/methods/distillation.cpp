@@ -161,20 +161,16 @@ Pooling choose_pooling(const Bert& model, const EncodedDataset& sample, std::int
 }
 
 void freeze_for(const Phase& phase, bool features_alone, Bert& model) {
-  const auto is_exit = [](std::string_view name) {
-    return name.starts_with("classifier.") || name.starts_with("bert.pooler.") ||
-           name.starts_with("bert.encoder.highway.");
-  };
-  model.parameters().freeze([&](std::string_view name) {
-    const bool last = is_exit(name) && !name.starts_with("bert.encoder.highway.");
-    if (features_alone) return is_exit(name);
+  model.parameters().freeze([&](const WeightRole& role) {
+    const bool last = role.exit == model.config().layers();
+    if (features_alone) return is_exit(role.part);
     switch (phase.trains) {
       case Phase::Trains::all:
         return false;
       case Phase::Trains::last_exit:
-        return is_exit(name) && !last;
+        return is_exit(role.part) && !last;
       case Phase::Trains::other_exits:
-        return last || !is_exit(name);
+        return last || !is_exit(role.part);
     }
     return false;
   });

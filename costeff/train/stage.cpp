@@ -360,7 +360,7 @@ StepReport Run::step(bool features_alone) {
   audit_ = Json();
   if (s_.audit_every > 0 && (now + 1) % s_.audit_every == 0) {
     inspect = [&](Tape& tape, const Variable& value) {
-      audit_ = audit::audit_step(tape, value, student_.model->config().layers());
+      audit_ = audit::audit_step(tape, value, student_.model->parameters());
     };
   }
   return trainer_->step(std::span(micro_batches_).first(count), loss, inspect);

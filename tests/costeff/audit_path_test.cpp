@@ -9,6 +9,7 @@
 #include "costeff/audit/path.h"
 #include "costeff/audit/path_entry.h"
 #include "costeff/train/losses.h"
+#include "nn/checkpoint_names.h"
 #include "tests/costeff/support.h"
 
 namespace costeff::audit {

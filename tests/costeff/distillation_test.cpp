@@ -26,7 +26,7 @@ std::unique_ptr<Bert> model_with(const std::optional<ExitConfig>& exits, std::ui
 void expect_frozen(Phase::Trains trains, bool features_alone,
                    const std::function<bool(const std::string& name)>& expected) {
   const auto model = model_with(ExitConfig{.dense = true}, 1);
-  model->parameters().freeze([](std::string_view name) { return name.ends_with("bias"); });
+  model->parameters().freeze([](const WeightRole& role) { return role.piece == Piece::bias; });
   Phase phase;
   phase.trains = trains;
   freeze_for(phase, features_alone, *model);

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "nn/checkpoint_names.h"
 #include "tensor/error.h"
 #include "tools/cli/audit/options.h"
 #include "tools/cli/audit/path_output.h"
@@ -61,11 +62,11 @@ Options options_of(PathOptions& o) {
 }
 
 NamedTensor weight_named(const ParameterStore& parameters, const std::string& name) {
-  if (const std::optional<NamedTensor> weight = audit::find_weight(parameters, name)) return *weight;
+  if (const std::optional<NamedTensor> weight = find_weight(parameters, name)) return *weight;
   std::vector<std::string> names;
-  for (const NamedTensor& tensor : parameters.named()) names.push_back(audit::short_name(tensor.name));
+  for (const NamedTensor& tensor : parameters.named()) names.push_back(short_name(tensor.name));
   fail_usage("--to {}: the model has no such parameter; the nearest is {}", name,
-             nearest(audit::short_name(name), names));
+             nearest(short_name(name), names));
 }
 
 // "5,7" of a matrix, "5" of a vector.
