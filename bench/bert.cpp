@@ -97,11 +97,13 @@ int main(int argc, char** argv) {
     model = load_bert(name, {.labels = {"0", "1"}});
   }
   model->to(device_named(flags["device"].as<std::string>()));
-  model->set_precision(choice_named<Precision>(flags["precision"].as<std::string>()));
+  const auto precision = choice_named<Precision>(flags["precision"].as<std::string>());
   const std::vector<Batch> batches = batches_of(flags, name);
   const bool train = flags["mode"].as<std::string>() == "train";
   std::optional<Trainer> trainer;
-  if (train) trainer.emplace(model->parameters(), TrainerOptions{.learning_rate = 2e-5, .total = 1 << 20});
+  if (train)
+    trainer.emplace(model->parameters(),
+                    TrainerOptions{.learning_rate = 2e-5, .total = 1 << 20, .precision = precision});
 
   struct Timing {
     double seconds;
@@ -116,7 +118,7 @@ int main(int argc, char** argv) {
                              Tensor::from(std::span(b.labels), {static_cast<std::int64_t>(b.sequences())}));
       });
     } else {
-      predict_logits(*model, batch);
+      predict_logits(*model, batch, precision);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     timings.push_back({seconds, static_cast<double>(batch.tokens())});

@@ -68,7 +68,6 @@ Bert::Exit Bert::make_exit(std::int64_t i) const {
 std::unique_ptr<Bert> Bert::copy(Device device) const {
   auto other = std::make_unique<Bert>(config_, store_->dtype());
   other->to(device);
-  other->set_precision(precision());
   other->store_->values().copy_from(store_->values());
   return other;
 }
@@ -90,7 +89,7 @@ void Bert::initialise(const NamedTensor& t, std::uint64_t seed) {
 Variable Bert::embed(Forward& f, const TokenBatch& batch) const {
   const Scope scope(f.tape(), "bert.embeddings", {.layer = 0});
   Variable x = embedding(f.parameter(*word_), batch.ids);
-  if (word_rank_ != nullptr) x = linear(f, *store_, x, *word_rank_, nullptr);
+  if (word_rank_ != nullptr) x = linear(f, x, *word_rank_, nullptr);
   x = add_embeddings(x, f.parameter(*position_), batch.positions, f.parameter(*token_type_),
                      batch.token_types);
   return dropout((*embedding_norm_)(f, x), f.dropout(config_.hidden_dropout_prob));
@@ -108,7 +107,7 @@ Variable Bert::attention_context(Forward& f, std::int64_t k, const Variable& hid
   const Layer& l = layers_[static_cast<std::size_t>(k - 1)];
   const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k)});
   const Scope attention_scope(f.tape(), "attention");
-  const auto product = store_->precision() == Precision::bf16 ? attention_bf16 : attention;
+  const auto product = f.precision() == Precision::bf16 ? attention_bf16 : attention;
   return product(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
                  f.dropout(config_.attention_probs_dropout_prob), layout);
 }
@@ -133,23 +132,20 @@ Variable Bert::pool(const Variable& hidden, const LayoutPtr& layout) const {
   return first_rows(hidden, layout);
 }
 
-Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& layout) const {
+Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& layout, Rows rows) const {
   const ExitConfig& exits = config_.exits ? *config_.exits : ExitConfig{};
-  // Where there are as many tokens as sequences, a state is what pooling would make of it.
-  const auto rows_of = [&](const Variable& h) {
-    return h.shape()[0] == layout->sequences() ? h : pool(h, layout);
-  };
+  const auto pooled = [&](const Variable& h) { return rows == Rows::pooled ? h : pool(h, layout); };
   const std::size_t n = std::min(static_cast<std::size_t>(exits.last_hidden), hidden.size());
   const std::span<const Variable> last = hidden.last(n);
-  if (n == 1) return rows_of(last[0]);
+  if (n == 1) return pooled(last[0]);
   if (exits.mode == HiddenMode::average) {
-    Variable total = rows_of(last[0]);
-    for (std::size_t j = 1; j < n; ++j) total = add(total, rows_of(last[j]));
+    Variable total = pooled(last[0]);
+    for (std::size_t j = 1; j < n; ++j) total = add(total, pooled(last[j]));
     return scale(total, 1 / static_cast<double>(n));
   }
   // Side by side: row s of the result is row s of each state in turn.
   std::vector<Variable> parts;
-  for (const Variable& h : last) parts.push_back(rows_of(h));
+  for (const Variable& h : last) parts.push_back(pooled(h));
   const std::int64_t sequences = layout->sequences();
   const auto states = static_cast<std::int64_t>(n);
   std::vector<std::int32_t> order;
@@ -161,12 +157,12 @@ Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& lay
 }
 
 Variable Bert::exit_logits(Forward& f, std::int64_t i, std::span<const Variable> hidden,
-                           const LayoutPtr& layout) const {
+                           const LayoutPtr& layout, Rows rows) const {
   const Exit& exit = exits_[static_cast<std::size_t>(i - config_.first_exit())];
   const Scope scope(f.tape(), exit.scope, {.exit = static_cast<std::int32_t>(i)});
-  Variable pooled = exit_input(hidden, layout);
-  if (exit.dense) pooled = (*exit.dense)(f, pooled);
-  return exit.classifier(f, dropout(tanh(pooled), f.dropout(config_.classifier_dropout)));
+  Variable x = exit_input(hidden, layout, rows);
+  if (exit.dense) x = (*exit.dense)(f, x);
+  return exit.classifier(f, dropout(tanh(x), f.dropout(config_.classifier_dropout)));
 }
 
 Variable Bert::logits(Forward& f, const TokenBatch& batch) const {
@@ -180,7 +176,7 @@ Variable Bert::logits(Forward& f, const TokenBatch& batch) const {
     if (hidden.size() == read) hidden.erase(hidden.begin());
     hidden.push_back(std::move(next));
   }
-  return exit_logits(f, last, hidden, batch.layout);
+  return exit_logits(f, last, hidden, batch.layout, cls ? Rows::pooled : Rows::tokens);
 }
 
 }  // namespace costeff

@@ -79,4 +79,26 @@ struct BertConfig {
   void check(const std::string& where) const;
 };
 
+// Of one exit: its dense layer (BERT's pooler in a model without exits; else 0 unless it has one), and its
+// classifier.
+template <class T>
+struct ExitCost {
+  T dense = 0;
+  T classifier = 0;
+
+  T total() const { return dense + classifier; }
+};
+
+struct ParameterCounts {
+  std::int64_t embeddings = 0;
+  std::vector<std::int64_t> layers;           // [L]
+  std::vector<ExitCost<std::int64_t>> exits;  // of exits first..L; of a model without: its one classifier
+
+  std::int64_t total() const;
+};
+
+// The word embedding included, as in the published figures of COST-EFF (Shen et al., EMNLP 2022). Throws
+// Error as BertConfig::check does.
+ParameterCounts count_parameters(const BertConfig& config);
+
 }  // namespace costeff

@@ -18,10 +18,9 @@ Parameter& add(ParameterStore& store, const std::string& name, std::span<const M
 
 }  // namespace
 
-Variable linear(const Forward& forward, const ParameterStore& store, const Variable& x, Parameter& weight,
-                Parameter* bias) {
+Variable linear(const Forward& forward, const Variable& x, Parameter& weight, Parameter* bias) {
   const Variable w = forward.parameter(weight);
-  const bool bf16 = store.precision() == Precision::bf16;
+  const bool bf16 = forward.precision() == Precision::bf16;
   if (bias == nullptr) return bf16 ? linear_bf16(x, w) : linear(x, w);
   const Variable b = forward.parameter(*bias);
   return bf16 ? linear_bf16(x, w, b) : linear(x, w, b);
@@ -32,16 +31,15 @@ Linear::Linear(ParameterStore& store, const ModuleRole& module, std::int64_t in,
 
 Linear::Linear(ParameterStore& store, const std::string& name, std::span<const ModuleRole> modules,
                std::int64_t in, std::int64_t out)
-    : store_(&store),
-      weight_(&add(store, name, modules, Piece::weight, {out, in})),
+    : weight_(&add(store, name, modules, Piece::weight, {out, in})),
       bias_(&add(store, name, modules, Piece::bias, {out})) {}
 
 Variable Linear::operator()(const Forward& forward, const Variable& x) const {
-  return linear(forward, *store_, x, *weight_, bias_);
+  return linear(forward, x, *weight_, bias_);
 }
 
 Variable Linear::without_bias(const Forward& forward, const Variable& x) const {
-  return linear(forward, *store_, x, *weight_, nullptr);
+  return linear(forward, x, *weight_, nullptr);
 }
 
 LayerNorm::LayerNorm(ParameterStore& store, const ModuleRole& module, std::int64_t width, double epsilon)

@@ -6,21 +6,30 @@
 
 #include "autograd/ops.h"
 #include "nn/parameters.h"
+#include "tensor/choice.h"
 
 namespace costeff {
 
-// How a forward pass is run: on which tape, if any, and with which dropout.
+// What linear layers and attention multiply: numbers of the parameters' dtype, or f32 ones rounded to bf16
+// (autograd/ops_mixed_precision.cpp).
+enum class Precision : std::uint8_t { full, bf16 };
+constexpr auto names_of(Precision) {
+  return std::to_array<Name<Precision>>({{Precision::full, "f32"}, {Precision::bf16, "bf16"}});
+}
+
+// How a forward pass is run: on which tape, if any, with which dropout, and in which precision.
 class Forward {
  public:
   // Inference: nothing is recorded, nothing dropped.
-  Forward() = default;
+  explicit Forward(Precision precision = Precision::full) : precision_(precision) {}
   // Recorded on the tape; dropout draws its masks from (seed, step, order of the call in the pass).
-  explicit Forward(Tape& tape) : tape_(&tape) {}
-  Forward(Tape& tape, std::uint64_t seed, std::uint32_t step)
-      : tape_(&tape), training_(true), seed_(seed), step_(step) {}
+  explicit Forward(Tape& tape, Precision precision = Precision::full) : tape_(&tape), precision_(precision) {}
+  Forward(Tape& tape, std::uint64_t seed, std::uint32_t step, Precision precision = Precision::full)
+      : tape_(&tape), training_(true), seed_(seed), step_(step), precision_(precision) {}
 
   Tape* tape() const { return tape_; }
   bool training() const { return training_; }
+  Precision precision() const { return precision_; }
   Variable parameter(Parameter& p) const {
     return tape_ == nullptr ? Variable(p.value) : tape_->parameter(p);
   }
@@ -32,11 +41,11 @@ class Forward {
   std::uint64_t seed_ = 0;
   std::uint32_t step_ = 0;
   std::uint32_t next_site_ = 0;
+  Precision precision_ = Precision::full;
 };
 
-// x W^T + b in the store's precision, b null: without a bias.
-Variable linear(const Forward& forward, const ParameterStore& store, const Variable& x, Parameter& weight,
-                Parameter* bias);
+// x W^T + b in the pass's precision, b null: without a bias.
+Variable linear(const Forward& forward, const Variable& x, Parameter& weight, Parameter* bias);
 
 // What a module's weights are: NAME.weight and NAME.bias, of one role but for the piece.
 struct ModuleRole {
@@ -58,7 +67,6 @@ class Linear {
   Variable bias(const Forward& forward) const { return forward.parameter(*bias_); }
 
  private:
-  const ParameterStore* store_;
   Parameter* weight_ = nullptr;
   Parameter* bias_ = nullptr;
 };

@@ -90,12 +90,6 @@ void ParameterStore::to(Device device) {
   place_gradients();
 }
 
-void ParameterStore::set_precision(Precision precision) {
-  if (precision == Precision::bf16 && dtype_ != DType::f32)
-    fail("products in bf16 are of f32 parameters; these are {}", name_of(dtype_));
-  precision_ = precision;
-}
-
 std::int64_t ParameterStore::count() const {
   return values_.numel();
 }

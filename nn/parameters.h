@@ -13,7 +13,6 @@
 
 #include "autograd/parameter.h"
 #include "nn/weight_role.h"
-#include "tensor/choice.h"
 
 namespace costeff {
 
@@ -28,13 +27,6 @@ struct NamedTensor {
   Tensor value() const { return parameter->value.slice(begin, end); }
   Tensor gradient() const { return parameter->gradient.slice(begin, end); }
 };
-
-// What the linear layers and attention of a model multiply: numbers of the parameters' dtype, or f32 ones
-// rounded to bf16 (autograd/ops_mixed_precision.cpp).
-enum class Precision : std::uint8_t { full, bf16 };
-constexpr auto names_of(Precision) {
-  return std::to_array<Name<Precision>>({{Precision::full, "f32"}, {Precision::bf16, "bf16"}});
-}
 
 class ParameterStore {
  public:
@@ -53,12 +45,10 @@ class ParameterStore {
   void allocate_gradients();  // and gradients, when the model is to be trained
   // Moves values, in one transfer, and gradients. Tensors that were handed out stay where they were.
   void to(Device device);
-  void set_precision(Precision precision);  // throws Error for bf16 unless the parameters are f32
 
   // ---- use
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
-  Precision precision() const { return precision_; }
   std::int64_t count() const;                                        // elements of all parameters
   std::span<Parameter* const> parameters() const { return order_; }  // in the order of the flat buffer
   std::span<const NamedTensor> named() const { return named_; }      // in declaration order
@@ -79,7 +69,6 @@ class ParameterStore {
 
   DType dtype_;
   Device device_;
-  Precision precision_ = Precision::full;
   std::deque<Parameter> parameters_;
   std::deque<Shape> shapes_;
   std::vector<NamedTensor> named_;

@@ -8,14 +8,6 @@
 #include "tensor/error.h"
 
 namespace costeff {
-namespace {
-
-Tensor logits_of(const Bert& model, const Batch& batch) {
-  Forward forward;
-  return model.logits(forward, token_batch(batch)).value().to(kCpu);
-}
-
-}  // namespace
 
 std::string resolve_model(const std::string& path) {
   std::string best = path + "/best";
@@ -47,8 +39,9 @@ TokenBatch token_batch(const Batch& batch) {
           Tensor::from(std::span(batch.positions), rows), make_layout(batch.offsets, batch.lengths)};
 }
 
-std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch) {
-  const Tensor logits = logits_of(model, batch);
+std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch, Precision precision) {
+  Forward forward(precision);
+  const Tensor logits = model.logits(forward, token_batch(batch)).value().to(kCpu);
   const std::int64_t labels = logits.shape()[1];
   std::vector<std::vector<double>> rows(static_cast<std::size_t>(logits.shape()[0]));
   for (std::size_t s = 0; s < rows.size(); ++s) {

@@ -29,7 +29,8 @@ Classifier load_classifier(const std::string& path, const LoadOptions& options, 
 TokenBatch token_batch(const Batch& batch);
 
 // Logits [sequences][labels] of a batch, without a tape.
-std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch);
+std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch,
+                                                Precision precision = Precision::full);
 
 std::vector<double> probabilities(std::span<const double> logits);  // softmax
 

@@ -16,9 +16,10 @@ namespace {
 // The sequences of a batch that have not left, and what of their hidden states is still needed.
 class Remaining {
  public:
-  Remaining(const Bert& model, const TokenBatch& batch)
+  Remaining(const Bert& model, const TokenBatch& batch, Precision precision)
       : model_(model),
         exits_(model.config().exits.value_or(ExitConfig{})),
+        forward_(precision),
         layout_(batch.layout),
         sequences_(static_cast<std::size_t>(layout_->sequences())),
         hidden_(model.embed(forward_, batch)) {
@@ -41,7 +42,9 @@ class Remaining {
     }
   }
 
-  Tensor logits(std::int64_t i) { return model_.exit_logits(forward_, i, states_, layout_).value(); }
+  Tensor logits(std::int64_t i) {
+    return model_.exit_logits(forward_, i, states_, layout_, Bert::Rows::pooled).value();
+  }
 
   // After advance(k): goes on with some of them, by their place among those that remain. Computing a [CLS]
   // row again costs less than putting rows back together would.
@@ -127,11 +130,12 @@ std::vector<std::ptrdiff_t> classes(std::span<const double> logits, std::size_t 
 
 }  // namespace
 
-EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold) {
+EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold,
+                            Precision precision) {
   const std::int64_t layers = model.config().layers();
   const auto labels = static_cast<std::size_t>(model.config().num_labels());
   check_threshold(threshold, model.config().num_labels());
-  Remaining remaining(model, batch);
+  Remaining remaining(model, batch, precision);
   const std::size_t sequences = remaining.sequences().size();
   EarlyExitOutputs out{.exits = CachedVector<std::int64_t>(sequences),
                        .logits = CachedVector<double>(sequences * labels)};
@@ -203,7 +207,7 @@ EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const Encode
   require_outputs(model.config().num_labels(), task);
   EarlyEvaluation result;
   const double seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
-    const EarlyExitOutputs outputs = early_exit(model, token_batch(batch), threshold);
+    const EarlyExitOutputs outputs = early_exit(model, token_batch(batch), threshold, options.precision);
     result.choice.exits.insert(result.choice.exits.end(), outputs.exits.begin(), outputs.exits.end());
     result.choice.logits.insert(result.choice.logits.end(), outputs.logits.begin(), outputs.logits.end());
   });

@@ -14,7 +14,8 @@ struct EarlyExitOutputs {
 
 // Without a tape. A batch gives each sequence what it gets alone, but for rounding. Throws UsageError as
 // check_threshold() does.
-EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold);
+EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold,
+                            Precision precision = Precision::full);
 
 struct EarlyEvaluation {
   Evaluation evaluation;             // of the answers given

@@ -101,7 +101,7 @@ ExitLogits predict_last_exit(const Bert& model, const EncodedDataset& data, cons
                  .labels = model.config().num_labels(),
                  .exits = std::vector<std::vector<double>>(1)};
   out.seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
-    Forward forward;
+    Forward forward(options.precision);
     append(model.logits(forward, token_batch(batch)).value(), out.exits[0]);
   });
   return out;
@@ -114,7 +114,7 @@ ExitLogits predict_exits(const Bert& model, const EncodedDataset& data, const Ev
                  .exits = std::vector<std::vector<double>>(
                      static_cast<std::size_t>(model.config().layers() - first + 1))};
   out.seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
-    Forward forward;
+    Forward forward(options.precision);
     const MultiExitOutputs outputs = multi_exit(model, forward, token_batch(batch), false);
     for (std::size_t i = 0; i < out.exits.size(); ++i) append(outputs.logits[i].value(), out.exits[i]);
   });

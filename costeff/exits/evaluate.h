@@ -25,6 +25,7 @@ struct Evaluation {
 struct EvaluateOptions {
   std::size_t batch = 32;
   std::size_t pad_to = 0;  // 0: packed
+  Precision precision = Precision::full;
   std::function<void(std::size_t done, std::size_t total)> progress;
 };
 

@@ -64,7 +64,7 @@ ImportanceScores scores_for_round(const Settings& s, std::int64_t round, const B
   const bool last = s.importance == ImportanceKind::last_exit || s.exit_losses == ExitLosses::last;
   const auto purpose = static_cast<std::uint32_t>(kCalibration + (round << 8));
   const auto sample = draw(static_cast<std::size_t>(s.calibration), train.size(), s.seed, purpose);
-  Importance importance(student, release ? UnitSum::release : UnitSum::paper);
+  Importance importance(student, release ? UnitSum::release : UnitSum::paper, s.precision);
   const auto batch = static_cast<std::size_t>(s.batch);
   for (std::size_t begin = 0; begin < sample.size(); begin += batch) {
     const auto rows = std::span(sample).subspan(begin, std::min(batch, sample.size() - begin));
@@ -142,8 +142,7 @@ std::unique_ptr<Teacher> load_teacher(const Settings& s, const Task& task, const
          stored.hidden_size, config.layers(), config.hidden_size);
   }
   teacher->to(student.model->device());
-  teacher->set_precision(student.model->precision());
-  return std::make_unique<Teacher>(std::move(teacher));
+  return std::make_unique<Teacher>(std::move(teacher), s.precision);
 }
 
 Pooling choose_pooling(const Bert& model, const EncodedDataset& sample, std::int64_t first_exit) {

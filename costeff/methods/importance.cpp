@@ -85,12 +85,12 @@ void add_unit_sums(const Bert& model, UnitSum sum, double factor,
   }
 }
 
-Importance::Importance(const Bert& model, UnitSum sum)
-    : model_(model), sum_(sum), sums_(zero_scores(model.config())) {}
+Importance::Importance(const Bert& model, UnitSum sum, Precision precision)
+    : model_(model), sum_(sum), precision_(precision), sums_(zero_scores(model.config())) {}
 
 void Importance::add(const Batch& batch, const Loss& loss) {
   Tape tape;
-  Forward forward(tape);
+  Forward forward(tape, precision_);
   const Variable value = loss(forward, batch, token_batch(batch));
   const Gradients gradients = tape.backward(value);
   const auto sequences = static_cast<double>(batch.sequences());

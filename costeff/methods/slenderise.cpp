@@ -144,7 +144,6 @@ std::unique_ptr<Bert> prune(const Bert& model, const Kept& kept) {
   config.ffn = widths_of(kept.neurons);
   const std::int64_t d = config.head_dim;
   auto slender = std::make_unique<Bert>(std::move(config), model.parameters().dtype());
-  slender->set_precision(model.precision());
   for (const NamedTensor& t : slender->parameters().named()) {
     const Tensor from = model.parameters().find(t.role).value();
     const Tensor to = t.value();
@@ -179,7 +178,6 @@ std::unique_ptr<Bert> factorise(const Bert& model, std::int64_t rank, std::span<
   }
   config.embedding_rank = rank;
   auto slender = std::make_unique<Bert>(std::move(config), model.parameters().dtype());
-  slender->set_precision(model.precision());
   const TruncatedSvd svd = truncated_svd(words, rank, row_weights);
   for (const NamedTensor& t : slender->parameters().named()) {
     const Part part = t.role.part;

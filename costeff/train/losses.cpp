@@ -59,8 +59,8 @@ const Tensor& TeacherOutputs::exit(std::int64_t i) const {
   return i < first ? logits.back() : logits[static_cast<std::size_t>(i - first)];
 }
 
-TeacherOutputs teach(const Bert& teacher, const TokenBatch& batch) {
-  Forward forward;
+TeacherOutputs teach(const Bert& teacher, const TokenBatch& batch, Precision precision) {
+  Forward forward(precision);
   const MultiExitOutputs out = multi_exit(teacher, forward, batch, false);
   TeacherOutputs values{.first = out.first};
   for (const Variable& z : out.logits) values.logits.push_back(z.value());

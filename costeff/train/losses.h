@@ -20,7 +20,7 @@ struct TeacherOutputs {
   const Tensor& exit(std::int64_t i) const;
 };
 // The teacher's forward pass: dropout off, nothing recorded.
-TeacherOutputs teach(const Bert& teacher, const TokenBatch& batch);
+TeacherOutputs teach(const Bert& teacher, const TokenBatch& batch, Precision precision = Precision::full);
 
 // sum_i CE(y, z_i), or for a regression sum_i mean (z_i - y)^2.
 Variable hard_loss(const MultiExitOutputs& student, const Batch& batch);

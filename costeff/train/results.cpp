@@ -35,7 +35,10 @@ Json exits_json(const ExitsEvaluation& all) {
 class Results {
  public:
   explicit Results(const PipelineSettings& p)
-      : p_(p), task_(task_of(p[Stage::finetune])), teacher_folder_(folder(Stage::finetune)) {
+      : p_(p),
+        pass_{.precision = p[Stage::finetune].precision},
+        task_(task_of(p[Stage::finetune])),
+        teacher_folder_(folder(Stage::finetune)) {
     const Tokenizer tokenizer = Tokenizer::from_folder(teacher_folder_);
     data_ = load_data(p[Stage::finetune], task_, tokenizer,
                       BertConfig::read(teacher_folder_ + "/config.json"), [](const std::string&) {});
@@ -57,10 +60,10 @@ class Results {
     models.push_back(share(full_depth("COST-EFF, full depth", slender_folder, *slender.model)));
     Json results{{"task", task_.name}, {"metric", metric_name_}};
     if (!task_.regression) {
-      const ExitLogits logits = predict_exits(*slender.model, data_.dev);
+      const ExitLogits logits = predict_exits(*slender.model, data_.dev, pass_);
       if (data_.held_out.size() > 0) {
         const double threshold =
-            consistent_threshold(predict_exits(*slender.model, data_.held_out), kOtherAnswers);
+            consistent_threshold(predict_exits(*slender.model, data_.held_out, pass_), kOtherAnswers);
         models.push_back(early("COST-EFF, early exit", slender_folder, *slender.model, logits, threshold));
       }
       results["sweep"] = sweep(slender.model->config(), logits);
@@ -75,15 +78,14 @@ class Results {
   Classifier load(const std::string& path) const {
     Classifier c = load_classifier(path, {.labels = class_names(task_)});
     c.model->to(device_named(p_[Stage::finetune].device));
-    c.model->set_precision(p_[Stage::finetune].precision);
     return c;
   }
 
   Measured full_depth(const char* name, const std::string& path, const Bert& model) {
     const BertConfig& config = model.config();
-    const Evaluation timed = evaluate(model, task_, data_.dev);
+    const Evaluation timed = evaluate(model, task_, data_.dev, pass_);
     const ExitsEvaluation all = config.first_exit() < config.layers()
-                                    ? evaluate_exits(model, task_, data_.dev)
+                                    ? evaluate_exits(model, task_, data_.dev, pass_)
                                     : ExitsEvaluation{.first = config.layers(), .exits = {timed}};
     metric_name_ = timed.metrics.back().first;
     Json json{{"name", name},
@@ -132,7 +134,7 @@ class Results {
         early_exit_flops(padded, std::span(counts).subspan(static_cast<std::size_t>(padded.first - 1)));
     json["share"] = share_of(json["score"].get<double>());
     json["sequences_per_second"] =
-        evaluate_early(model, task_, data_.dev, threshold).evaluation.sequences_per_second();
+        evaluate_early(model, task_, data_.dev, threshold, pass_).evaluation.sequences_per_second();
     return json;
   }
 
@@ -156,6 +158,7 @@ class Results {
   }
 
   const PipelineSettings& p_;
+  const EvaluateOptions pass_;
   Task task_;
   std::string teacher_folder_;
   StageData data_;

@@ -169,14 +169,8 @@ Settings Run::effective(Stage stage, Settings s) {
   return decided(stage, std::move(s));
 }
 
-// Where and how the run computes.
-void place(Bert& model, const Settings& s) {
-  model.to(device_named(s.device));
-  model.set_precision(s.precision);
-}
-
 Classifier placed(Classifier classifier, const Settings& s) {
-  place(*classifier.model, s);
+  classifier.model->to(device_named(s.device));
   return classifier;
 }
 
@@ -280,7 +274,7 @@ void Run::resume_from(const RunFolder::Checkpoint& checkpoint) {
   if (state.contains("model")) {
     const nlohmann::json config(state.at("model"));
     student_.model = std::make_unique<Bert>(BertConfig::from_json(config, checkpoint.folder + "/state.json"));
-    place(*student_.model, s_);
+    student_.model->to(device_named(s_.device));
     set_dropout(*student_.model);
   }
   result_.best_step = state.at("best_step").get<std::int64_t>();
@@ -320,7 +314,8 @@ void Run::make_trainer() {
                                   .total = p.total,
                                   .max_norm = s_.max_norm,
                                   .seed = s_.seed ^ (static_cast<std::uint64_t>(phase_) << 56),
-                                  .check_finite = s_.check_finite});
+                                  .check_finite = s_.check_finite,
+                                  .precision = s_.precision});
 }
 
 // Makes the model slender and says what is left of it.
@@ -374,7 +369,8 @@ void Run::save_model(const char* name) {
 void Run::evaluate_now() {
   trainer_->settle();
   const ExitsEvaluation e =
-      evaluate_exits(*student_.model, task_, data_.dev, {.batch = static_cast<std::size_t>(s_.batch)});
+      evaluate_exits(*student_.model, task_, data_.dev,
+                     {.batch = static_cast<std::size_t>(s_.batch), .precision = s_.precision});
   if (!std::isfinite(e.exits.back().loss)) {
     fail("step {}: the loss on dev is {}; training has diverged, a smaller --lr may help", step_now(),
          e.exits.back().loss);

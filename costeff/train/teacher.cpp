@@ -53,7 +53,7 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
     if (go_on && !go_on(begin)) return false;
     const std::size_t end = std::min(begin + batch, data.size());
     fill_batch(data, std::span(order).subspan(begin, end - begin), std::nullopt, part);
-    const TeacherOutputs said = teach(*model_, token_batch(part));
+    const TeacherOutputs said = teach(*model_, token_batch(part), precision_);
     const auto rows = [&](const std::vector<Tensor>& to, const std::vector<Tensor>& from, std::size_t first,
                           std::size_t last) {
       for (std::size_t i = 0; i < to.size(); ++i) {
@@ -70,7 +70,7 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
 }
 
 TeacherOutputs Teacher::operator()(const Batch& batch, const TokenBatch& tokens) const {
-  return all_.logits.empty() ? teach(*model_, tokens) : recall(batch);
+  return all_.logits.empty() ? teach(*model_, tokens, precision_) : recall(batch);
 }
 
 TeacherOutputs Teacher::recall(const Batch& batch) const {

@@ -11,7 +11,8 @@ namespace costeff {
 
 class Teacher {
  public:
-  explicit Teacher(std::unique_ptr<Bert> model) : model_(std::move(model)) {}
+  explicit Teacher(std::unique_ptr<Bert> model, Precision precision = Precision::full)
+      : model_(std::move(model)), precision_(precision) {}
 
   const Bert& model() const { return *model_; }
 
@@ -32,6 +33,7 @@ class Teacher {
   TeacherOutputs recall(const Batch& batch) const;
 
   std::unique_ptr<Bert> model_;
+  Precision precision_;
   TeacherOutputs all_;   // of the whole data, packed in its order; of nothing where nothing is remembered
   EncodedDataset data_;  // that it is of
   std::size_t batch_ = 0;

@@ -44,7 +44,7 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
     optimizer_.catch_up(tokens.ids);
     // Each micro-batch draws masks of its own: its number goes with the seed.
     Forward forward(tape_, options_.seed + (static_cast<std::uint64_t>(i) << 32),
-                    static_cast<std::uint32_t>(now));
+                    static_cast<std::uint32_t>(now), options_.precision);
     const Variable value = loss(forward, batch, tokens);
     const double share = static_cast<double>(batch.sequences()) / static_cast<double>(sequences);
     const Root root{value, Tensor::scalar(share, value.dtype())};

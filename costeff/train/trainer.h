@@ -19,6 +19,7 @@ struct TrainerOptions {
   double max_norm = 1;      // of the gradient; 0: no clipping
   std::uint64_t seed = 0;   // of dropout
   bool check_finite = false;
+  Precision precision = Precision::full;
 };
 
 struct StepReport {

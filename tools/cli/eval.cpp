@@ -91,6 +91,7 @@ void adopt_labels(Task& task, const std::vector<std::string>& labels) {
 EvaluateOptions pass_options(const EvalSettings& s, Progress& progress) {
   return {.batch = static_cast<std::size_t>(s.batch),
           .pad_to = static_cast<std::size_t>(s.pad_to),
+          .precision = s.precision,
           .progress = [&](std::size_t done, std::size_t total) {
             progress.update(static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
           }};
@@ -145,7 +146,6 @@ int run_eval(const Invocation& invocation) {
   const std::string file = split_file(task, s.data, split);
   const Classifier classifier = load_classifier(s.model, {});
   classifier.model->to(device);
-  classifier.model->set_precision(s.precision);
   const Bert& model = *classifier.model;
   adopt_labels(task, model.config().labels);
   require_outputs(model.config().num_labels(), task);

@@ -69,18 +69,20 @@ Json answer(const InputText& input, std::span<const double> logits, const std::v
 // Classifies texts with one model, batch by batch.
 class Answerer {
  public:
-  Answerer(const Classifier& classifier, std::size_t max_length, std::optional<double> threshold)
-      : classifier_(classifier), max_length_(max_length), threshold_(threshold) {}
+  Answerer(const Classifier& classifier, std::size_t max_length, std::optional<double> threshold,
+           Precision precision)
+      : classifier_(classifier), max_length_(max_length), threshold_(threshold), precision_(precision) {}
 
   void answer_all(const std::vector<InputText>& inputs) const {
     if (inputs.empty()) return;
     const Batch batch = batch_of(inputs);
     const BertConfig& config = classifier_.model->config();
     if (!threshold_) {
-      const auto logits = predict_logits(*classifier_.model, batch);
+      const auto logits = predict_logits(*classifier_.model, batch, precision_);
       for (std::size_t i = 0; i < inputs.size(); ++i) write(inputs[i], logits[i], config.layers());
     } else {
-      const auto [exits, logits] = early_exit(*classifier_.model, token_batch(batch), *threshold_);
+      const auto [exits, logits] =
+          early_exit(*classifier_.model, token_batch(batch), *threshold_, precision_);
       const auto columns = static_cast<std::size_t>(config.num_labels());
       for (std::size_t i = 0; i < inputs.size(); ++i)
         write(inputs[i], std::span(logits).subspan(i * columns, columns), exits[i]);
@@ -115,6 +117,7 @@ class Answerer {
   const Classifier& classifier_;
   std::size_t max_length_;
   std::optional<double> threshold_;
+  Precision precision_;
 };
 
 }  // namespace
@@ -130,10 +133,9 @@ int run_predict(const Invocation& invocation) {
   const Device device = device_named(s.device);
   const Classifier classifier = load_classifier(s.model, {});
   classifier.model->to(device);
-  classifier.model->set_precision(s.precision);
   const std::size_t limit = length_limit(*classifier.model, s.max_length, options.given("max-length"));
   if (threshold) check_exits(classifier.model->config(), *threshold, "predict");
-  const Answerer answerer(classifier, limit, threshold);
+  const Answerer answerer(classifier, limit, threshold, s.precision);
   const std::size_t size = input_is_terminal() ? 1 : static_cast<std::size_t>(s.batch);
 
   InputTexts texts;
