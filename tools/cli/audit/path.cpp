@@ -36,8 +36,8 @@ Options options_of(PathOptions& o) {
       "Shows how a loss moves a weight: the operations that its gradient goes through, from the loss\n"
       "back to the weight, with the norm of what comes into each and of what it hands on, the rescale\n"
       "factors of gradient equalisation (Eq. 3), and where ways meet (residuals, exits).\n\n"
-      "Layers and exits are numbered from 1, as in the paper; `encoder.layer.0` in a weight's name is\n"
-      "layer 1. The first batch is looked at, with dropout off. With --entry one number of the weight\n"
+      "Layers and exits are numbered from 1, as in the paper; a weight's name counts its layer from 0.\n"
+      "The first batch is looked at, with dropout off. With --entry one number of the weight\n"
       "is followed: which tokens its gradient comes from, and whether it is the derivative of the\n"
       "loss by finite differences. Exit code 1 if it is not, or if equalisation is not as in Eq. 3.");
   options.group("Path");
