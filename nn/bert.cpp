@@ -12,20 +12,17 @@ Bert::Bert(BertConfig config, DType dtype)
     : config_(std::move(config)), store_(std::make_unique<ParameterStore>(dtype)) {
   config_.check("BERT config");
   const std::int64_t hidden = config_.hidden_size;
-  const auto add = [&](Part part, const Shape& shape) {
-    const ModuleRole module = module_of({.part = part});
-    const bool by_rows = part == Part::word || part == Part::word_factor;
-    return &(store_.get()->*(by_rows ? &ParameterStore::add_table : &ParameterStore::add))(
-        module.name + ".weight", shape, module.role);
-  };
+  const auto name = [&](Part part) { return module_of({.part = part}).name + ".weight"; };
   if (config_.embedding_rank < 0) {
-    word_ = add(Part::word, {config_.vocab_size, hidden});
+    word_ = &store_->add_table(name(Part::word), {config_.vocab_size, hidden}, {Part::word});
   } else {
-    word_ = add(Part::word_factor, {config_.vocab_size, config_.embedding_rank});
-    word_rank_ = add(Part::word_projection, {hidden, config_.embedding_rank});
+    const std::int64_t rank = config_.embedding_rank;
+    word_ = &store_->add_table(name(Part::word_factor), {config_.vocab_size, rank}, {Part::word_factor});
+    word_rank_ = &store_->add(name(Part::word_projection), {hidden, rank}, {Part::word_projection});
   }
-  position_ = add(Part::position, {config_.max_position_embeddings, hidden});
-  token_type_ = add(Part::token_type, {config_.type_vocab_size, hidden});
+  const std::int64_t positions = config_.max_position_embeddings, types = config_.type_vocab_size;
+  position_ = &store_->add(name(Part::position), {positions, hidden}, {Part::position});
+  token_type_ = &store_->add(name(Part::token_type), {types, hidden}, {Part::token_type});
   embedding_norm_.emplace(*store_, module_of({.part = Part::embedding_norm}), hidden, config_.layer_norm_eps);
   for (std::int64_t k = 1; k <= config_.layers(); ++k) layers_.push_back(make_layer(k));
   for (std::int64_t i = config_.first_exit(); i <= config_.layers(); ++i) exits_.push_back(make_exit(i));
@@ -33,7 +30,7 @@ Bert::Bert(BertConfig config, DType dtype)
 }
 
 ModuleRole Bert::module_of(const WeightRole& role) const {
-  return {CheckpointNames(bert_names(), config_.layers()).module(role), role};
+  return {CheckpointNames(kBertNames, config_.layers()).module(role), role};
 }
 
 Bert::Layer Bert::make_layer(std::int64_t k) const {

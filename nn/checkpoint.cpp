@@ -172,7 +172,7 @@ std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& op
   Wanted wanted = apply(options, config);
   config.check(folder + "/config.json");
   const SafetensorsFile file(folder + "/model.safetensors");
-  const CheckpointNames names(bert_names(), config.layers());
+  const CheckpointNames names(kBertNames, config.layers());
   StoredNames stored = stored_names(file, names);
   wanted.is_backbone = std::none_of(stored.begin(), stored.end(), [&](const auto& entry) {
     return names.role(entry.first).value_or(WeightRole{}).part == Part::exit_classifier;

@@ -1,7 +1,6 @@
 #include "nn/checkpoint_names.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "tensor/error.h"
@@ -59,16 +58,13 @@ std::optional<std::int64_t> match(std::string_view pattern, std::string_view nam
 
 }  // namespace
 
-const NameTable& bert_names() {
-  static const NameTable table{.rows = kBert,
-                               .last_exit = kBertLastExit,
-                               .prefix = "bert.",
-                               .old_endings = kOldEndings,
-                               .unused = kUnused,
-                               .short_beginnings = kShortBeginnings,
-                               .short_within = kShortWithin};
-  return table;
-}
+const NameTable kBertNames{.rows = kBert,
+                           .last_exit = kBertLastExit,
+                           .prefix = "bert.",
+                           .old_endings = kOldEndings,
+                           .unused = kUnused,
+                           .short_beginnings = kShortBeginnings,
+                           .short_within = kShortWithin};
 
 std::string CheckpointNames::module(const WeightRole& role) const {
   const auto& rows = role.exit == layers_ && is_exit(role.part) ? table_.last_exit : table_.rows;
@@ -115,12 +111,11 @@ bool CheckpointNames::is_unused(std::string_view canonical) const {
 }
 
 std::string short_name(std::string_view full) {
-  const NameTable& table = bert_names();
-  for (const std::string_view beginning : table.short_beginnings) {
+  for (const std::string_view beginning : kBertNames.short_beginnings) {
     if (full.starts_with(beginning)) full.remove_prefix(beginning.size());
   }
   std::string name(full);
-  for (const std::string_view part : table.short_within) {
+  for (const std::string_view part : kBertNames.short_within) {
     if (const std::size_t at = name.find(part); at != std::string::npos) name.erase(at, part.size());
   }
   return name;

@@ -14,24 +14,22 @@ namespace costeff {
 // A family's names. "{}" stands for the number of a layer or an exit, counted from 0; ".weight" and ".bias"
 // follow.
 struct NameTable {
+  using Texts = std::span<const std::string_view>;
   struct Row {
     Part part;
     std::string_view name;
   };
   std::span<const Row> rows;
   std::span<const Row> last_exit;  // what exit L has instead
-  std::string_view prefix;  // of the encoder's weights; a checkpoint of the encoder alone leaves it out
+  std::string_view prefix;         // a checkpoint of the encoder alone leaves it out
   std::span<const std::pair<std::string_view, std::string_view>> old_endings;  // and today's
-  // Beginnings of tensors that checkpoints carry and no classifier reads.
-  std::span<const std::string_view> unused;
-  // What may be left out where a user names a weight: beginnings, one after the other, then what is within.
-  std::span<const std::string_view> short_beginnings;
-  std::span<const std::string_view> short_within;
+  Texts unused;  // beginnings of tensors that checkpoints carry and no classifier reads
+  // What users may leave out of a name: beginnings, one after the other, then what is within.
+  Texts short_beginnings, short_within;
 };
 
-// Hugging Face's BERT, with the exits of the COST-EFF authors' code: bert.encoder.highway.{i-1}.classifier
-// and .pooler.dense of exit i < L; exit L has BERT's own pooler and classifier.
-const NameTable& bert_names();
+// Hugging Face's BERT with the exits of the COST-EFF authors' code: exit L has BERT's pooler and classifier.
+extern const NameTable kBertNames;
 
 // The names of a model with `layers` layers.
 class CheckpointNames {
@@ -52,12 +50,10 @@ class CheckpointNames {
   std::int64_t layers_;
 };
 
-// ---- names as a user types them
-
-// A name without what may be left out: "layer.0.attention.query.weight".
+// A name without what users may leave out: "layer.0.attention.query.weight".
 std::string short_name(std::string_view name);
-// A weight by its name, what may be left out being there or not; everything before the last parts may be
-// missing too where they name one weight alone. Nothing for other names.
+// The weight of a name, short or not; everything before the last parts may be missing where they name one
+// weight alone. Nothing for other names.
 std::optional<NamedTensor> find_weight(const ParameterStore& parameters, std::string_view name);
 
 }  // namespace costeff

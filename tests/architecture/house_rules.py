@@ -33,7 +33,6 @@ FLOORS = {
 # emptied.
 FLOOR_EXCEPTIONS = {("costeff/train", "costeff/methods"), ("costeff/train", "costeff/audit")}
 LENGTH_EXCEPTIONS = {
-    "bench/bert.cpp",
     "costeff/train/settings.cpp",
     "costeff/train/stage.cpp",
     "tensor/cuda/attention.cu",

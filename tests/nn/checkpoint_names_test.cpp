@@ -69,7 +69,7 @@ Bert two_layers() {
 }
 
 TEST(CheckpointNames, BothWaysForEveryWeight) {
-  const CheckpointNames names(bert_names(), 2);
+  const CheckpointNames names(kBertNames, 2);
   for (const auto& [name, role] : kNames) {
     EXPECT_EQ(names.role(name), std::optional(role)) << name;
     EXPECT_EQ(names.name(role), name);
@@ -77,7 +77,7 @@ TEST(CheckpointNames, BothWaysForEveryWeight) {
     EXPECT_FALSE(names.is_unused(name)) << name;
   }
   EXPECT_EQ(names.role("bert.embeddings.word_embeddings.weight"), std::optional(WeightRole{Part::word}));
-  EXPECT_EQ(CheckpointNames(bert_names(), 12).name({Part::exit_classifier, 0, 11}),
+  EXPECT_EQ(CheckpointNames(kBertNames, 12).name({Part::exit_classifier, 0, 11}),
             "bert.encoder.highway.10.classifier.weight");
 }
 
@@ -95,7 +95,7 @@ TEST(CheckpointNames, AModelDeclaresThem) {
 }
 
 TEST(CheckpointNames, WhatNoWeightHas) {
-  const CheckpointNames names(bert_names(), 2);
+  const CheckpointNames names(kBertNames, 2);
   for (const char* name : {"", "weight", "bert.surprise.weight", "bert.encoder.layer.x.output.dense.weight",
                            "bert.encoder.layer..output.dense.weight", "bert.encoder.layer.0.output.dense",
                            "bert.encoder.layer.-.output.dense.weight", "bert.embeddings.LayerNorm.gamma"})
@@ -106,7 +106,7 @@ TEST(CheckpointNames, WhatNoWeightHas) {
 }
 
 TEST(CheckpointNames, WhatOtherCheckpointsCallThem) {
-  const CheckpointNames names(bert_names(), 2);
+  const CheckpointNames names(kBertNames, 2);
   EXPECT_EQ(names.canonical("embeddings.LayerNorm.gamma"), "bert.embeddings.LayerNorm.weight");
   EXPECT_EQ(names.canonical("bert.encoder.layer.0.output.LayerNorm.beta"),
             "bert.encoder.layer.0.output.LayerNorm.bias");
