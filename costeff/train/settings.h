@@ -9,6 +9,7 @@
 #include "costeff/json.h"
 #include "nn/exit_config.h"
 #include "nn/optimizer.h"
+#include "nn/precision.h"
 #include "nn/safetensors.h"
 #include "tensor/choice.h"
 
