@@ -34,14 +34,7 @@ void read_into(const SafetensorsFile& file, const std::string& stored, const Nam
     fail("{}: tensor {} is {} but config.json makes it {}", file.path(), stored, shape_text(info.shape),
          shape_text(wanted));
   }
-  dispatch(value.dtype(), [&](auto element) {
-    using T = decltype(element);
-    if constexpr (std::is_same_v<T, float>) {
-      file.read_f32(stored, value.host<float>(), value.numel());
-    } else {
-      file.read_f64(stored, value.host<double>(), value.numel());
-    }
-  });
+  file.read(stored, value);
 }
 
 // Where each of `wanted` stands among `labels`, when they are the same labels in another order; otherwise
@@ -203,15 +196,7 @@ void save_bert(const std::string& folder, const Bert& model, const std::string& 
   for (const NamedTensor& t : model.parameters().named()) {
     const Shape shape = t.value().shape();
     const std::int64_t begin = model.parameters().offset(*t.parameter) + t.begin * (shape.numel() / shape[0]);
-    const Tensor value = values.slice(begin, begin + shape.numel()).reshape(shape);
-    SafetensorsEntry entry{t.name, {}, static_cast<const float*>(nullptr)};
-    for (int i = 0; i < value.shape().rank(); ++i) entry.shape.push_back(value.shape()[i]);
-    if (value.dtype() == DType::f64) {
-      entry.data = value.host<const double>();
-    } else {
-      entry.data = value.host<const float>();
-    }
-    entries.push_back(std::move(entry));
+    entries.push_back(entry_of(t.name, values.slice(begin, begin + shape.numel()).reshape(shape)));
   }
   write_safetensors(folder + "/model.safetensors", entries, {{"format", "pt"}}, dtype);
   write_atomically(folder + "/config.json", model.config().to_json().dump(2) + "\n");

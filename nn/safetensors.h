@@ -21,6 +21,7 @@
 
 #include "tensor/choice.h"
 #include "tensor/file.h"
+#include "tensor/tensor.h"
 
 namespace costeff {
 
@@ -60,6 +61,7 @@ class SafetensorsFile {
   void read_f32(std::string_view name, float* out, std::int64_t n) const;
   void read_f64(std::string_view name, double* out, std::int64_t n) const;
   void read_i64(std::string_view name, std::int64_t* out, std::int64_t n) const;
+  void read(std::string_view name, const Tensor& out) const;  // f32 or f64, on any device
 
  private:
   const TensorInfo& info_of_size(std::string_view name, std::int64_t n) const;
@@ -78,6 +80,8 @@ struct SafetensorsEntry {
   std::vector<std::int64_t> shape;
   std::variant<const float*, const double*> data;
 };
+
+SafetensorsEntry entry_of(std::string name, const Tensor& values);  // f32 or f64, on the CPU
 
 enum class SaveDType : std::uint8_t { f32, f16, f64 };
 // Those that a user can ask for.

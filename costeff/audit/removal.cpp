@@ -15,39 +15,21 @@ class ZeroedColumns {
  public:
   // Column place * width and the width - 1 after it, for each place.
   ZeroedColumns(Tensor matrix, std::span<const std::int64_t> places, std::int64_t width)
-      : matrix_(std::move(matrix)), places_(places.begin(), places.end()), width_(width) {
-    for_each([&](auto* element) {
-      before_.push_back(static_cast<double>(*element));
-      *element = 0;
+      : matrix_(std::move(matrix)), before_(matrix_.clone()) {
+    dispatch(matrix_.dtype(), [&](auto element) {
+      auto* row = matrix_.host<decltype(element)>();
+      for (std::int64_t r = 0; r < matrix_.shape()[0]; ++r, row += matrix_.shape().cols()) {
+        for (const std::int64_t place : places) std::fill_n(row + place * width, width, 0);
+      }
     });
   }
-  ~ZeroedColumns() {
-    auto next = before_.begin();
-    for_each([&](auto* element) {
-      *element = static_cast<std::remove_pointer_t<decltype(element)>>(*next++);  // exact: it was one
-    });
-  }
+  ~ZeroedColumns() { matrix_.copy_from(before_); }
   ZeroedColumns(const ZeroedColumns&) = delete;
   ZeroedColumns& operator=(const ZeroedColumns&) = delete;
 
  private:
-  template <class F>
-  void for_each(F&& f) const {
-    dispatch(matrix_.dtype(), [&](auto type) {
-      const std::int64_t cols = matrix_.shape().cols();
-      for (std::int64_t r = 0; r < matrix_.shape()[0]; ++r) {
-        for (const std::int64_t place : places_) {
-          auto* element = matrix_.host<decltype(type)>() + r * cols + place * width_;
-          for (std::int64_t c = 0; c < width_; ++c) f(element + c);
-        }
-      }
-    });
-  }
-
   Tensor matrix_;
-  std::vector<std::int64_t> places_;
-  std::int64_t width_;
-  std::vector<double> before_;
+  Tensor before_;
 };
 
 }  // namespace

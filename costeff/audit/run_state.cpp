@@ -40,12 +40,7 @@ void read_weights(const RunState& run, const Bert& model) {
          name_of(*run.pooling), name_of(exits->pooling));
   }
   const SafetensorsFile file(run.checkpoint + "/training.safetensors");
-  const Tensor weights = model.parameters().values();
-  if (weights.dtype() == DType::f64) {
-    file.read_f64("weights", weights.data<double>(), weights.numel());
-  } else {
-    file.read_f32("weights", weights.data<float>(), weights.numel());
-  }
+  file.read("weights", model.parameters().values());
 }
 
 }  // namespace costeff::audit

@@ -75,13 +75,7 @@ void Trainer::save(const std::string& folder) {
   std::array<Buffer, 3> on_host = buffers(parameters_, optimizer_);
   for (Buffer& b : on_host) {
     b.tensor = b.tensor.to(kCpu);
-    SafetensorsEntry entry{b.name, {b.tensor.numel()}, static_cast<const float*>(nullptr)};
-    if (b.tensor.dtype() == DType::f64) {
-      entry.data = b.tensor.host<const double>();
-    } else {
-      entry.data = b.tensor.host<const float>();
-    }
-    entries.push_back(std::move(entry));
+    entries.push_back(entry_of(b.name, b.tensor));
   }
   write_safetensors(folder + kStateFile, entries, {},
                     parameters_.dtype() == DType::f64 ? SaveDType::f64 : SaveDType::f32);
@@ -89,16 +83,7 @@ void Trainer::save(const std::string& folder) {
 
 void Trainer::restore(const std::string& folder, std::int64_t steps) {
   const SafetensorsFile file(folder + kStateFile);
-  for (const Buffer& b : buffers(parameters_, optimizer_)) {
-    const bool here = b.tensor.device() == kCpu;
-    const Tensor host = here ? b.tensor : Tensor::empty(b.tensor.shape(), b.tensor.dtype());
-    if (host.dtype() == DType::f64) {
-      file.read_f64(b.name, host.host<double>(), host.numel());
-    } else {
-      file.read_f32(b.name, host.host<float>(), host.numel());
-    }
-    if (!here) b.tensor.copy_from(host);
-  }
+  for (const Buffer& b : buffers(parameters_, optimizer_)) file.read(b.name, b.tensor);
   optimizer_.restore(steps);
 }
 
