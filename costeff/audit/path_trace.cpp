@@ -151,8 +151,7 @@ void Trace::fail_unreached(const PathQuery& query, std::int64_t layers) const {
   const std::string what = fmt::format("nothing leads from {} to {}, a weight of {}", query.from,
                                        query.weight.name, to_string(place, layers));
   if (place.kind == WeightPlace::Kind::exit)
-    fail_usage("{}: only the losses of exit {} itself move it (--from exit.{})", what, place.number,
-               place.number);
+    fail_usage("{}: only the losses of exit {} itself move it (exit.{})", what, place.number, place.number);
   if (place.kind == WeightPlace::Kind::layer) {
     fail_usage(
         "{}: a loss at exit or layer k reads the states up to h_k, so only those at {} and above move it",

@@ -14,27 +14,26 @@ constexpr std::int64_t kMostBatches = 1'000'000'000, kMostSequences = 65536;
 
 void check(const SubjectSettings& settings) {
   const Settings& s = settings.training;
-  if (s.model.empty()) fail_usage("--model is missing: which model is audited?");
-  if (s.data.empty()) fail_usage("--data is missing: a file, or a folder with the task's files");
-  if (s.task.empty() == s.columns.empty()) fail_usage("one of --task and --columns is needed");
-  if (!s.labels.empty() && s.columns.empty())
-    fail_usage("--labels goes with --columns; {} has its own", s.task);
+  if (s.model.empty()) fail_setting(&Settings::model, s, "which model is audited?");
+  if (s.data.empty())
+    fail_setting(&Settings::data, s, "a file, or a folder with the task's files, is needed");
+  check_task(s);
   if (settings.stage != Stage::assist && settings.stage != Stage::recover)
-    fail_usage("--stage must be ta or recover");
+    fail_usage("the losses of the stage {} are not audited", name_of(settings.stage));
   if (settings.stage == Stage::recover && s.teacher.empty())
-    fail_usage("--stage recover needs --teacher, whose predictions and hidden states are distilled");
-  if (s.teacher.empty() && s.prediction != Prediction::automatic) {
-    fail_usage("--prediction {}: goes with --teacher; without one exits learn from labels alone",
-               name_of(s.prediction));
-  }
+    fail_setting(&Settings::teacher, s,
+                 "recovery distils its predictions and hidden states: which one is it?");
+  if (s.teacher.empty() && s.prediction != Prediction::automatic)
+    fail_setting(&Settings::prediction, s, "without {} exits learn from labels alone",
+                 flag_of(&Settings::teacher));
   check_prediction(settings.stage, s);
   // Their product is a number of sentences.
   if (settings.batches < 1 || settings.batches > kMostBatches)
-    fail_usage("--batches {}: must be from 1 to {}", settings.batches, kMostBatches);
+    fail_usage("batches {}: must be from 1 to {}", settings.batches, kMostBatches);
   if (s.batch < 1 || s.batch > kMostSequences)
-    fail_usage("--batch {}: must be from 1 to {} sentences", s.batch, kMostSequences);
+    fail_setting(&Settings::batch, s, "must be from 1 to {} sentences", kMostSequences);
   if (settings.dtype != DType::f32 && settings.dtype != DType::f64)
-    fail_usage("--dtype {}: must be f32 or f64", name_of(settings.dtype));
+    fail_usage("dtype {}: must be f32 or f64", name_of(settings.dtype));
 }
 
 // The model with its own exits, which must have been trained for this task; or with new ones.
@@ -101,9 +100,7 @@ Subject load_subject(const SubjectSettings& settings,
   if (s.prediction == Prediction::automatic && !s.teacher.empty()) s.prediction = Prediction::soft;
   s = decided(settings.stage, std::move(s));
   const std::string folder = resolve_model(s.model);
-  const std::int64_t positions = BertConfig::read(folder + "/config.json").max_position_embeddings;
-  if (s.max_length > positions)
-    fail_usage("--max-length {}: the model has {} positions", s.max_length, positions);
+  check_positions(s, BertConfig::read(folder + "/config.json").max_position_embeddings);
   Task task = s.columns.empty() ? find_task(s.task) : custom_task(s.columns, s.labels);
   if (task.labels.empty() && !task.regression) task.labels = BertConfig::read(folder + "/config.json").labels;
   EncodedDataset data = load_sentences(settings, task, Tokenizer::from_folder(folder), note);

@@ -102,7 +102,7 @@ Classifier load_student(Stage stage, const Settings& s, const Task& task, const 
     fail("{}: the model has no exits; recovery trains a multi-exit model", folder);
   if (stage == Stage::assist || !has_exits) {
     if (s.exit_start > stored.layers())
-      fail_usage("--exit-start {}: the model has {} layers", s.exit_start, stored.layers());
+      fail_setting(&Settings::exit_start, s, "the model has {} layers", stored.layers());
     options.own_exits = false;
     ExitConfig exits{.first = s.exit_start,
                      .mode = s.hidden_mode,

@@ -7,6 +7,7 @@
 
 #include "costeff/exits/classifier.h"
 #include "costeff/train/results.h"
+#include "costeff/train/settings_table.h"
 #include "costeff/train/stage_data.h"
 #include "tensor/error.h"
 #include "tensor/json_file.h"
@@ -97,7 +98,7 @@ std::string kept_model(const PipelineSettings& p, Stage stage) {
 }
 
 PipelineSettings recipe(std::string_view name) {
-  if (name != "quick" && name != "full") fail_usage("--recipe {}: must be quick or full", name);
+  if (name != "quick" && name != "full") fail_usage("recipe {}: must be quick or full", name);
   PipelineSettings p;
   for (Settings& s : p.stages) s.holdout = 400;
   if (name == "full") {
@@ -156,14 +157,14 @@ void check(const PipelineSettings& p) {
         s.data != first.data)
       fail_usage("{}: all stages of a run need the same task and data", name_of(stage));
     if (s.holdout != first.holdout)
-      fail_usage(
-          "{}: --holdout {}: fine-tuning holds {} sentences out, and all stages must hold out the same",
-          name_of(stage), s.holdout, first.holdout);
+      fail_usage("{}: {} {}: fine-tuning holds {} sentences out, and all stages must hold out the same",
+                 name_of(stage), flag_of(&Settings::holdout), s.holdout, first.holdout);
     if (s.seed != first.seed && s.holdout > 0)
       fail_usage(
-          "{}: --seed {}: fine-tuning has {}, and the sentences that are held out are drawn by it; --holdout "
-          "0 holds none out",
-          name_of(stage), s.seed, first.seed);
+          "{}: {} {}: fine-tuning has {}, and the sentences that are held out are drawn by it; {} 0 holds "
+          "none "
+          "out",
+          name_of(stage), flag_of(&Settings::seed), s.seed, first.seed, flag_of(&Settings::holdout));
   }
 }
 

@@ -73,8 +73,9 @@ std::vector<Phase> slenderising_phases(const Settings& s, std::int64_t steps_per
   std::int64_t period = total / (rounds + (release ? 1 : 0));
   if (s.period > 0) period = whole(s.period < 1 ? s.period * static_cast<double>(steps_per_epoch) : s.period);
   if (period < 1 || period * rounds > total) {
-    fail_usage("{} steps do not hold {} rounds of {}; --epochs, --rounds and --period say how many", total,
-               rounds, std::max<std::int64_t>(period, 1));
+    fail_usage("{} steps do not hold {} rounds of {}; {}, {} and {} say how many", total, rounds,
+               std::max<std::int64_t>(period, 1), flag_of(&Settings::epochs), flag_of(&Settings::rounds),
+               flag_of(&Settings::period));
   }
   std::vector<Phase> phases;
   std::int64_t left = total;

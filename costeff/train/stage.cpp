@@ -8,6 +8,7 @@
 
 #include "costeff/audit/step_audit.h"
 #include "costeff/methods/distillation.h"
+#include "costeff/train/settings_table.h"
 #include "costeff/train/stage_data.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
@@ -88,16 +89,16 @@ std::int64_t steps_of_epoch(const Settings& s, const Batcher& batcher) {
 std::vector<Phase> planned(Stage stage, const Settings& s, const BertConfig& config,
                            std::int64_t steps_per_epoch) {
   const SlenderSizes full = sizes_of(config);
-  const auto within = [](const char* flag, std::int64_t wanted, std::int64_t most, const char* what) {
-    if (wanted > most) fail_usage("--{} {}: the model has {} {}", flag, wanted, most, what);
+  const auto within = [&](std::int64_t Settings::*wanted, std::int64_t most, const char* what) {
+    if (s.*wanted > most) fail_setting(wanted, s, "the model has {} {}", most, what);
   };
   if (stage == Stage::slenderise) {
-    within("heads", s.heads, full.heads, "in a layer");
-    within("ffn", s.ffn, full.ffn, "neurons in a layer");
-    within("rank", s.rank, std::min(full.rank, config.vocab_size), "columns in its embedding");
+    within(&Settings::heads, full.heads, "in a layer");
+    within(&Settings::ffn, full.ffn, "neurons in a layer");
+    within(&Settings::rank, std::min(full.rank, config.vocab_size), "columns in its embedding");
   }
   if (s.two_stage && config.first_exit() == config.layers())
-    fail_usage("--two-stage: the model has one exit; the second stage trains the others");
+    fail_setting(&Settings::two_stage, s, "the model has one exit; the second stage trains the others");
   return plan(stage, s, steps_per_epoch, full.heads);
 }
 
@@ -237,14 +238,15 @@ void Run::remember() {
   const auto limit = static_cast<std::size_t>(s_.teacher_memory) * kMegabyte;
   const auto go_on = [&](std::size_t done) {
     if (done == 0)
-      note(fmt::format("the teacher says its part of {} training sentences", data_.train.size()));
+      note(fmt::format("computing the teacher's outputs for {} training sentences", data_.train.size()));
     if (events_.taught)
       events_.taught(static_cast<std::int64_t>(done), static_cast<std::int64_t>(data_.train.size()));
     return !stopped();
   };
   if (!teacher_->remember(data_.train, hidden, static_cast<std::size_t>(s_.batch), limit, go_on) &&
       !stopped())
-    note("it says it anew in each epoch: --teacher-memory is too little to keep it");
+    note(fmt::format("they are computed anew in each epoch: {} is too little to keep them",
+                     flag_of(&Settings::teacher_memory)));
 }
 
 // The run's config.json: what was asked for, what followed from it, and where it runs.
@@ -376,8 +378,8 @@ void Run::evaluate_now() {
   const ExitsEvaluation e =
       evaluate_exits(*student_.model, task_, data_.dev, {.batch = static_cast<std::size_t>(s_.batch)});
   if (!std::isfinite(e.exits.back().loss)) {
-    fail("step {}: the loss on dev is {}; training has diverged, a smaller --lr may help", step_now(),
-         e.exits.back().loss);
+    fail("step {}: the loss on dev is {}; training has diverged, a smaller {} may help", step_now(),
+         e.exits.back().loss, flag_of(&Settings::lr));
   }
   folder_.log({{"step", step_now()}, {"dev", to_json(e)}});
   // A metric may be nan (the correlation of a constant): anything is better than that. Where sizes still
@@ -458,7 +460,7 @@ void check_plan(Stage stage, const Settings& settings, const BertConfig& backbon
   BertConfig student = backbone;
   if (stage != Stage::finetune) student.exits = ExitConfig{.first = s.exit_start};
   if (s.exit_start > backbone.layers() && stage != Stage::finetune)
-    fail_usage("--exit-start {}: the model has {} layers", s.exit_start, backbone.layers());
+    fail_setting(&Settings::exit_start, s, "the model has {} layers", backbone.layers());
   planned(stage, s, student, steps_of_epoch(s, Batcher(batching(stage, s), train)));
 }
 

@@ -58,9 +58,9 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
   report.gradient_norm = gradient_norm(parameters_);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
     fail(
-        "step {} of this phase: the loss is {} and the gradient's norm {}; --check-finite names the first "
-        "operation that "
-        "went wrong",
+        "step {} of this phase: the loss is {} and the gradient's norm {}; check_finite names the first "
+        "operation "
+        "that went wrong",
         now + 1, report.loss, report.gradient_norm);
   }
   report.clip_scale = clip_scale(report.gradient_norm, options_.max_norm);

@@ -546,7 +546,7 @@ TEST(AuditPath, SaysWhyNothingLeadsThere) {
       AllOf(HasSubstr("nothing leads from exit.1"), HasSubstr("layer 2 of 3"), HasSubstr("at 2 and above")));
   EXPECT_THAT(message("features.2", "layer.2.output.LayerNorm.bias"), HasSubstr("layer 3 of 3"));
   EXPECT_THAT(message("exit.3", "highway.0.classifier.weight"),
-              AllOf(HasSubstr("exit 1 of 3"), HasSubstr("--from exit.1")));
+              AllOf(HasSubstr("exit 1 of 3"), HasSubstr("(exit.1)")));
   EXPECT_THAT(message("features", "classifier.bias"), HasSubstr("exit 3 of 3"));
   trace_path(*s.model, loss, {"features.3", s.weight("layer.2.output.LayerNorm.bias")}, true);
 }

@@ -1,6 +1,6 @@
 // Settings as JSON and back, and values that make no sense.
-#include "costeff/train/settings.h"
-
+#include "costeff/train/settings_table.h"
+#include "data/task.h"
 #include "tensor/error.h"
 #include "tests/support.h"
 
@@ -124,6 +124,84 @@ TEST(Settings, WhatMakesNoSenseIsRefusedByFlag) {
   s.importance_hard = 1.5;
   EXPECT_THAT(message_of<UsageError>([&] { check(Stage::slenderise, s); }),
               ::testing::StartsWith("--importance-hard"));
+}
+
+// A setting that nobody has yet, as a row more in a copy of the table: of files, checks and names nothing
+// else is to be done. (tests/tools/options_test.cpp has its flag and its line in the docs.)
+TEST(Settings, ANewOneIsARow) {
+  std::vector<Setting> table(settings_table().begin(), settings_table().end());
+  table.push_back({"patience",
+                   &Settings::max_steps,
+                   kTeacher,
+                   SettingGroup::training,
+                   "N",
+                   "evaluations to wait",
+                   {.least = 0, .most = 9}});
+  Settings s = good();
+  s.teacher = "t";
+  s.max_steps = 7;
+  const Json json = to_json(Stage::recover, s, table);
+  EXPECT_EQ(json.at("patience"), 7);
+  EXPECT_FALSE(to_json(Stage::finetune, s, table).contains("patience"));
+  EXPECT_FALSE(to_json(Stage::recover, s).contains("patience"));
+  EXPECT_EQ(settings_from_json(Stage::recover, {{"patience", 5}}, {}, table).max_steps, 5);
+  EXPECT_THROW(settings_from_json(Stage::recover, {{"patience", "5"}}, {}, table), UsageError);
+  EXPECT_THROW(settings_from_json(Stage::finetune, {{"patience", 5}}, {}, table), UsageError);
+  set(setting_named(Stage::recover, "patience", table), "8", s);
+  EXPECT_EQ(s.max_steps, 8);
+  check_values(Stage::recover, s, table);
+  s.max_steps = 10;
+  EXPECT_EQ(message_of<UsageError>([&] { check_values(Stage::recover, s, table); }),
+            "--patience 10: must be from 0 to 9");
+}
+
+TEST(Settings, TextIsReadStrictly) {
+  Settings s;
+  const auto refuses = [&](const char* name, const char* text) {
+    const std::string message =
+        message_of<UsageError>([&] { set(setting_named(Stage::slenderise, name), text, s); });
+    EXPECT_THAT(message,
+                ::testing::StartsWith(setting_named(Stage::slenderise, name).flag() + " " + text + ": "));
+  };
+  refuses("lr", "5x");
+  refuses("epochs", "1.5");
+  refuses("seed", "-1");
+  refuses("no_features", "yes");
+  refuses("importance", "taylor");
+  set(setting_named(Stage::slenderise, "no-features"), "true", s);
+  set(setting_named(Stage::slenderise, "importance"), "last-exit", s);
+  EXPECT_TRUE(s.no_features);
+  EXPECT_EQ(s.importance, ImportanceKind::last_exit);
+  EXPECT_THAT(message_of<UsageError>([&] { setting_named(Stage::slenderise, "hedas"); }),
+              ::testing::HasSubstr("nearest is \"heads\""));
+  EXPECT_THROW(setting_named(Stage::finetune, "heads"), UsageError);
+}
+
+TEST(Settings, RowsAreOfMembersOfTheirOwn) {
+  for (const Setting& a : settings_table()) {
+    EXPECT_EQ(&setting_of(a.field), &a) << a.name;
+    EXPECT_EQ(std::string_view(a.argument).empty(), std::holds_alternative<bool Settings::*>(a.field))
+        << a.name;
+  }
+  EXPECT_THAT(setting_of(&Settings::task).help,
+              ::testing::EndsWith(fmt::format("{}", fmt::join(task_names(), ", "))));
+}
+
+TEST(NumberRange, Holds) {
+  const NumberRange rank{.least = 1, .most = 9, .also = -1}, above{.least = 0, .above = true},
+      share{.least = 0, .most = 1, .below = true}, any;
+  for (const double x : {-1.0, 1.0, 9.0}) EXPECT_TRUE(rank.holds(x)) << x;
+  for (const double x : {-2.0, 0.0, 10.0, std::nan("")}) EXPECT_FALSE(rank.holds(x)) << x;
+  EXPECT_TRUE(above.holds(1e-300));
+  EXPECT_FALSE(above.holds(0));
+  EXPECT_TRUE(share.holds(0));
+  EXPECT_FALSE(share.holds(1));
+  EXPECT_TRUE(any.holds(-1e300));
+  EXPECT_FALSE(any.holds(std::numeric_limits<double>::infinity()));
+  EXPECT_EQ(rank.text(), "from 1 to 9, or -1");
+  EXPECT_EQ(above.text(), "above 0");
+  EXPECT_EQ(share.text(), "from 0 to below 1");
+  EXPECT_EQ(any.text(), "");
 }
 
 }  // namespace

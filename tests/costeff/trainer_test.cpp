@@ -116,9 +116,8 @@ TEST(Trainer, AStepThatIsNotFiniteChangesNothing) {
   const Tensor before = model.parameters().values().clone();
   const Batch batch = batch_of(random_dataset(6), 0, 6);
   Trainer plain(model.parameters(), {.learning_rate = 1e-2, .total = 10});
-  EXPECT_NE(
-      message_of<Error>([&] { plain.step(std::span(&batch, 1), loss_of(model)); }).find("--check-finite"),
-      std::string::npos);
+  EXPECT_NE(message_of<Error>([&] { plain.step(std::span(&batch, 1), loss_of(model)); }).find("check_finite"),
+            std::string::npos);
   EXPECT_EQ(std::memcmp(before.raw(), model.parameters().values().raw(), before.bytes()), 0);
   Trainer checked(model.parameters(), {.learning_rate = 1e-2, .total = 10, .check_finite = true});
   const std::string message = message_of<Error>([&] { checked.step(std::span(&batch, 1), loss_of(model)); });

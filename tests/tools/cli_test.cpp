@@ -108,7 +108,7 @@ TEST_F(CliTest, NumbersAreStrict) {
   }
   EXPECT_TRUE(fails(run(eval({"--batch", "0"})), 2, {"--batch 0"}));
   EXPECT_TRUE(fails(run(eval({"--max-length", "129"})), 2, {"--max-length 129", "128 positions"}));
-  EXPECT_TRUE(fails(run(eval({"--split", "dve"})), 2, {"--split dve"}));
+  EXPECT_TRUE(fails(run(eval({"--split", "dve"})), 2, {"split dve"}));
   EXPECT_TRUE(fails(run({"predict", "--model", model_, "--batch", "0"}), 2, {"--batch 0"}));
 }
 

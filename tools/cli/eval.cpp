@@ -13,24 +13,14 @@
 #include "tools/cli/model_options.h"
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/settings_options.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
 namespace {
 
-struct EvalSettings {
-  std::string model = default_model();
-  std::string task;
-  std::string columns;
-  std::string labels;
-  std::string data;
+struct EvalSettings : Settings {
   std::string split = "dev";
-  std::int64_t batch = 32;
-  std::int64_t pad_to = 0;
-  std::int64_t max_length = kDefaultLength;
-  std::string device = "auto";
-  Precision precision = Precision::full;
-  std::int64_t threads = 0;
   double entropy = 0;
   bool all_exits = false;
   bool sweep = false;
@@ -43,13 +33,11 @@ Options eval_options(EvalSettings& s) {
       "costeff eval --model DIR (--task T | --columns LIST) --data FILE_OR_DIR [options]",
       "Measures a model on labelled examples: the task's metrics, the loss, the speed and the FLOPs.");
   options.group("Model and data");
-  options.add("model", "DIR", &s.model, "model or run folder (of a run: its best model)");
-  options.add("task", "T", &s.task, "task of GLUE: " + fmt::format("{}", fmt::join(task_names(), ", ")));
-  options.add("columns", "LIST", &s.columns,
-              "any other TSV: one or two text columns, then the label's, as in \"sentence,label\"");
-  options.add("labels", "LIST", &s.labels,
-              "with --columns: label names in the order of the classes (default: the model's)");
-  options.add("data", "PATH", &s.data, "a file, or a folder with the task's files");
+  add_setting(options, s, &Settings::model, {.help = kModelHelp});
+  add_setting(options, s, &Settings::task);
+  add_setting(options, s, &Settings::columns);
+  add_setting(options, s, &Settings::labels);
+  add_setting(options, s, &Settings::data, {.help = "a file, or a folder with the task's files"});
   options.add("split", "NAME", &s.split, "which file of a folder: train, dev or test");
   options.group("Exits");
   add_entropy(options, &s.entropy);
@@ -57,23 +45,13 @@ Options eval_options(EvalSettings& s) {
   options.flag("sweep", &s.sweep, "score, average exit and FLOPs over about a dozen thresholds");
   options.flag("short-half", &s.short_half, "also the scores of the texts below the median length in tokens");
   options.group("Computing");
-  options.add("batch", "N", &s.batch, "sequences computed together", {.least = 1});
-  options.add("max-length", "N", &s.max_length, "tokens of a text; the rest is cut off",
-              {.shown = "128, or the model's positions", .least = 1});
-  options.add("pad-to", "N", &s.pad_to, "pad every sequence to N tokens; 0: no padding", {.least = 0});
-  add_device(options, &s.device);
-  add_precision(options, &s.precision);
-  options.add("threads", "N", &s.threads, "0: all cores this process may use", {.least = 0});
+  for (const SettingField field : {SettingField(&Settings::batch), SettingField(&Settings::pad_to)})
+    add_setting(options, s, field);
+  add_setting(options, s, &Settings::max_length, {.shown = kShownLength});
+  add_computing(options, s);
   options.group("Output");
   options.flag("json", &s.json, "one JSON object");
   return options;
-}
-
-Task task_of(const EvalSettings& s) {
-  if (s.task.empty() == s.columns.empty()) fail_usage("one of --task and --columns is needed");
-  if (!s.labels.empty() && s.columns.empty())
-    fail_usage("--labels goes with --columns; {} has its own", s.task);
-  return s.columns.empty() ? find_task(s.task) : custom_task(s.columns, s.labels);
 }
 
 // A model says itself which class is which: its order of the task's labels counts, and a task that has none
@@ -130,31 +108,24 @@ EvalResults find_results(const EvalSettings& s, std::optional<double> threshold,
 
 int run_eval(const Invocation& invocation) {
   EvalSettings s;
+  s.model = default_model();
   Options options = eval_options(s);
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
   const std::optional<double> threshold = asked_threshold(options, s.entropy);
   if (threshold && s.sweep) fail_usage("--entropy is one threshold, --sweep tries many: give one of the two");
-  Task task = task_of(s);
+  check_task(s);
+  Task task = s.columns.empty() ? find_task(s.task) : custom_task(s.columns, s.labels);
   const Split split = split_named(s.split);
   if (s.data.empty()) fail_usage("--data is missing");
-  require_model(s.model);
-  use_threads(s.threads);
-  const Device device = device_named(s.device);
-
+  const Classifier classifier = open_model(s);
   const std::string file = split_file(task, s.data, split);
-  const Classifier classifier = load_classifier(s.model, {});
-  classifier.model->to(device);
-  classifier.model->set_precision(s.precision);
   const Bert& model = *classifier.model;
   adopt_labels(task, model.config().labels);
   require_outputs(model.config().num_labels(), task);
   if (threshold) check_exits(model.config(), *threshold, "eval");
   if (s.sweep) check_exits(model.config(), "sweep", "eval");
-  const std::size_t limit = length_limit(model, s.max_length, options.given("max-length"));
-  if (s.pad_to > model.config().max_position_embeddings) {
-    fail_usage("--pad-to {}: the model has {} positions", s.pad_to, model.config().max_position_embeddings);
-  }
+  const std::size_t limit = length_limit(model, s, options.given("max-length"));
   const Examples examples = load_examples(task, file);
   const EncodedDataset data = encode_dataset(classifier.tokenizer, examples.rows, limit);
 

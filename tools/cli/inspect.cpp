@@ -221,8 +221,8 @@ Json describe_run(const std::string& path) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(path + "/checkpoints", error)) {
     const std::string name = entry.path().filename().string();
-    const auto step =
-        name.starts_with("step-") ? parse_integer(std::string_view(name).substr(5)) : std::nullopt;
+    const auto step = name.starts_with("step-") ? parse_number<std::int64_t>(std::string_view(name).substr(5))
+                                                : std::nullopt;
     if (step) steps.push_back(*step);
   }
   std::sort(steps.begin(), steps.end());

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "data/nearest.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/nearest.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
@@ -34,6 +34,7 @@ constexpr auto kCommands = std::to_array<Command>({
     {"report", "makes a page of a run: scores, costs, curves, what was removed", run_report},
     {"audit", "who moved this weight, what equalisation did, whether Taylor scores tell the truth",
      run_audit},
+    {"settings", "lists every setting of training, those that matter first", run_settings},
     {"devices", "says what this machine computes with", run_devices},
 });
 

@@ -14,18 +14,13 @@
 #include "tools/cli/exit_options.h"
 #include "tools/cli/model_options.h"
 #include "tools/cli/options.h"
+#include "tools/cli/settings_options.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
 namespace {
 
-struct PredictSettings {
-  std::string model = default_model();
-  std::int64_t batch = 32;
-  std::int64_t max_length = kDefaultLength;
-  std::string device = "auto";
-  Precision precision = Precision::full;
-  std::int64_t threads = 0;
+struct PredictSettings : Settings {
   double entropy = 0;
 };
 
@@ -37,17 +32,14 @@ Options predict_options(PredictSettings& s) {
       "of JSON: text, pair, label and probabilities, or the score of a regression; of a model with "
       "several\nexits also the exit that answered, without --entropy the last.");
   options.group("Model");
-  options.add("model", "DIR", &s.model, "model or run folder (of a run: its best model)");
-  options.add("max-length", "N", &s.max_length, "tokens of a text; the rest is cut off",
-              {.shown = "128, or the model's positions", .least = 3});
+  add_setting(options, s, &Settings::model, {.help = kModelHelp});
+  add_setting(options, s, &Settings::max_length, {.shown = kShownLength});
   options.group("Exits");
   add_entropy(options, &s.entropy);
   options.group("Computing");
-  options.add("batch", "N", &s.batch,
-              "lines that are read before they are answered; 1 where a terminal is typed into", {.least = 1});
-  add_device(options, &s.device);
-  add_precision(options, &s.precision);
-  options.add("threads", "N", &s.threads, "0: all cores this process may use", {.least = 0});
+  add_setting(options, s, &Settings::batch,
+              {.help = "lines that are read before they are answered; 1 where a terminal is typed into"});
+  add_computing(options, s);
   return options;
 }
 
@@ -121,17 +113,13 @@ class Answerer {
 
 int run_predict(const Invocation& invocation) {
   PredictSettings s;
+  s.model = default_model();
   Options options = predict_options(s);
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
   const std::optional<double> threshold = asked_threshold(options, s.entropy);
-  require_model(s.model);
-  use_threads(s.threads);
-  const Device device = device_named(s.device);
-  const Classifier classifier = load_classifier(s.model, {});
-  classifier.model->to(device);
-  classifier.model->set_precision(s.precision);
-  const std::size_t limit = length_limit(*classifier.model, s.max_length, options.given("max-length"));
+  const Classifier classifier = open_model(s);
+  const std::size_t limit = length_limit(*classifier.model, s, options.given("max-length"));
   if (threshold) check_exits(classifier.model->config(), *threshold, "predict");
   const Answerer answerer(classifier, limit, threshold);
   const std::size_t size = input_is_terminal() ? 1 : static_cast<std::size_t>(s.batch);

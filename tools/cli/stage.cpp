@@ -14,6 +14,7 @@
 #include "tools/cli/interrupt.h"
 #include "tools/cli/model_options.h"
 #include "tools/cli/options.h"
+#include "tools/cli/pages/text.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/settings_options.h"
 #include "tools/cli/streams.h"
@@ -21,87 +22,44 @@
 namespace costeff {
 namespace {
 
-struct Request {
-  Settings settings;
-  std::string config;  // a file
-  bool resume = false;
-};
-
-struct About {
-  const char* arguments;
-  const char* text;
-  const char* model;  // what --model is
-};
-
-About about(Stage stage) {
+const char* about(Stage stage) {
   switch (stage) {
     case Stage::finetune:
-      return {
-          "(--task T | --columns LIST) --data DIR --out DIR",
-          "Trains a pre-trained BERT with a classifier on a task. The run's folder holds its settings, log,\n"
-          "checkpoints, and its best and last model.",
-          "pre-trained model to start from"};
+      return "Trains a pre-trained BERT with a classifier on a task. The run's folder holds its settings, "
+             "log,\n"
+             "checkpoints, and its best and last model.";
     case Stage::assist:
-      return {
-          "--teacher DIR (--task T | --columns LIST) --data DIR --out DIR",
-          "Trains the teaching assistant: a model of full size with an exit after every layer, taught by a\n"
-          "fine-tuned one.",
-          "pre-trained model to start from"};
+      return "Trains the teaching assistant: a model of full size with an exit after every layer, taught by "
+             "a\n"
+             "fine-tuned one.";
     case Stage::slenderise:
-      return {
-          "--model DIR --teacher DIR --heads N --ffn N --rank N (--task T | --columns LIST) --data DIR --out "
-          "DIR",
-          "Makes a multi-exit model slender: heads and FFN neurons are pruned by their Taylor importance and "
-          "the\n"
-          "word embedding is factorised, round by round, with distillation between.",
-          "multi-exit model to make slender, usually the teaching assistant"};
+      return "Makes a multi-exit model slender: heads and FFN neurons are pruned by their Taylor importance\n"
+             "and the word embedding is factorised, round by round, with distillation between.";
     case Stage::recover:
-      return {"--model DIR --teacher DIR (--task T | --columns LIST) --data DIR --out DIR",
-              "Trains a slender model on: each layer's predictions and hidden states are distilled from the "
-              "teaching\n"
-              "assistant.",
-              "slender model to train on"};
+      return "Trains a slender model on: each layer's predictions and hidden states are distilled from the\n"
+             "teaching assistant.";
   }
-  return {};
-}
-
-Options stage_options(Stage stage, Request& request) {
-  Settings& s = request.settings;
-  const About text = about(stage);
-  const std::string name(name_of(stage));
-  Options options(fmt::format("costeff {} {} [options]\n       costeff {} --out DIR --resume", name,
-                              text.arguments, name),
-                  text.text);
-  options.group("Model and data");
-  options.add("model", "DIR", &s.model, text.model);
-  if (stage != Stage::finetune) options.add("teacher", "DIR", &s.teacher, "the model that teaches");
-  add_data_options(options, s);
-  options.group("Run");
-  options.add("out", "DIR", &s.out, "folder of the run; must not hold one yet");
-  options.flag("resume", &request.resume, "go on with the run in --out, with its settings");
-  options.add("config", "FILE", &request.config, "settings as JSON, or a run's config.json; flags win");
-  add_run_options(options, s);
-  add_method_options(options, stage, s);
-  add_training_options(options, s);
-  return options;
+  return "";
 }
 
 // What was asked for: flags over --config over the defaults, or over the settings of the run that is resumed.
-Settings settle(Stage stage, Request& request, const Options& options) {
-  Settings& s = request.settings;
-  options.apply();
-  Settings run;
+Settings settle(Stage stage, const TrainRequest& request, const Options& options, Settings s) {
+  Json run;
   if (request.resume) {
-    if (s.out.empty()) fail_usage("--resume needs --out, the folder of the run");
-    run = settings_from_json(stage, run_settings(s.out, name_of(stage)), default_settings(stage));
+    if (request.out.empty()) fail_usage("--resume needs --out, the folder of the run");
+    run = begun_settings(request.out, name_of(stage));
+    s = settings_from_json(stage, run, default_settings(stage));
   }
-  Settings base = request.resume ? run : default_settings(stage);
-  if (!request.resume && (stage == Stage::finetune || stage == Stage::assist)) base.model = default_model();
-  s = request.config.empty() ? base : with_config(stage, request.config, base);
-  options.apply();
-  for (std::string* path : {&s.model, &s.data, &s.teacher}) *path = absolute(*path);
-  if (request.resume && s.threads == 0) s.threads = available_cores();
-  if (request.resume) require_same(to_json(stage, run), to_json(stage, s));
+  try {
+    if (!request.config.empty()) s = settings_from_json(stage, config_settings(request.config), s);
+  } catch (const UsageError& error) {
+    fail_usage("{}: {}", request.config, error.what());
+  }
+  s = with_flags(options, stage, s);
+  s.out = request.out;
+  if (!request.resume) return s;
+  if (s.threads == 0) s.threads = available_cores();
+  require_same(run, to_json(stage, s));
   return s;
 }
 
@@ -117,13 +75,16 @@ std::string metrics_text(const ExitsEvaluation& evaluation) {
 }
 
 int run_stage_command(Stage stage, const Invocation& invocation) {
-  Request request;
-  request.settings = default_settings(stage);
+  TrainRequest request;
+  Settings defaults = default_settings(stage);
   const std::string name(name_of(stage));
-  if (stage == Stage::finetune || stage == Stage::assist) request.settings.model = default_model();
-  Options options = stage_options(stage, request);
+  if (stage == Stage::finetune || stage == Stage::assist) defaults.model = default_model();
+  const Settings begin = defaults;
+  Options options(train_usage(name, stage, false, defaults), about(stage));
+  add_settings(options, stage, false, defaults, request);
   if (!options.parse(invocation.arguments)) return 0;
-  const Settings settings = settle(stage, request, options);
+  options.apply();
+  const Settings settings = settle(stage, request, options, begin);
   check(stage, settings);
   require_model(settings.model);
 
@@ -137,7 +98,7 @@ int run_stage_command(Stage stage, const Invocation& invocation) {
   }
   if (!result.finished) {
     fail("stopped after step {} of {}, a checkpoint is saved; to go on: {} {} --out {} --resume",
-         result.steps, total, shell_word(invocation.program), name, shell_word(settings.out));
+         result.steps, total, shell_quoted(invocation.program), name, shell_quoted(settings.out));
   }
   say(fmt::format("{} steps, {}\n", result.steps, duration_text(result.seconds)));
   if (result.best_step > 0) {

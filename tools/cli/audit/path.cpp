@@ -3,11 +3,11 @@
 #include <optional>
 #include <utility>
 
+#include "data/nearest.h"
 #include "tensor/error.h"
 #include "tools/cli/audit/options.h"
 #include "tools/cli/audit/path_output.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/nearest.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
@@ -72,9 +72,10 @@ NamedTensor weight_named(const ParameterStore& parameters, const std::string& na
 std::pair<std::int64_t, std::int64_t> parse_entry(const std::string& text, const NamedTensor& weight) {
   const Shape shape = weight.value().shape();
   const std::size_t comma = text.find(',');
-  const std::optional<std::int64_t> row = parse_integer(text.substr(0, comma));
-  const std::optional<std::int64_t> col =
-      comma == std::string::npos ? std::optional<std::int64_t>(0) : parse_integer(text.substr(comma + 1));
+  const std::optional<std::int64_t> row = parse_number<std::int64_t>(text.substr(0, comma));
+  const std::optional<std::int64_t> col = comma == std::string::npos
+                                              ? std::optional<std::int64_t>(0)
+                                              : parse_number<std::int64_t>(text.substr(comma + 1));
   const bool vector = shape.rank() == 1;
   const bool fits = row && col && vector == (comma == std::string::npos);
   if (fits && *row >= 0 && *row < shape[0] && *col >= 0 && (vector || *col < shape[1])) return {*row, *col};
