@@ -1,9 +1,8 @@
-// A trainable tensor that outlives the tape: its value, its persistent gradient, and the names of its parts.
+// A trainable tensor that outlives the tape: its value and its persistent gradient.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "tensor/tensor.h"
 
@@ -29,20 +28,13 @@ class RowSet {
 };
 
 struct Parameter {
-  // A run of leading rows that has a name of its own in checkpoints: query, key and value are parts of one
-  // parameter.
-  struct Part {
-    std::string name;
-    std::int64_t begin = 0;
-    std::int64_t end = 0;
-  };
-
   std::string name;
-  std::vector<Part> parts;  // one, with the parameter's own name, unless it was stacked
   Tensor value;
   Tensor gradient;  // same shape; meaningful while has_gradient
   bool has_gradient = false;
   bool frozen = false;  // leaves of frozen parameters ask for no gradient
+  bool fixed = false;   // has a gradient, which counts in the global norm, and which no optimiser follows
+  bool decays = true;   // weight decay acts on it
   // A table of which a batch reads few rows: rows outside `touched` have zero gradient. Not used when
   // `by_rows` is false.
   bool by_rows = false;

@@ -332,7 +332,7 @@ void accumulate(const Tape& tape, const Gradients& gradients) {
 
 void require_gradients(std::span<Parameter* const> parameters) {
   for (const Parameter* p : parameters) {
-    if (!p->frozen && !p->has_gradient) {
+    if (!p->frozen && !p->fixed && !p->has_gradient) {
       fail("parameter {} got no gradient: no loss depends on it; freeze it if that is meant", p->name);
     }
   }

@@ -287,7 +287,7 @@ class Backward {
 
 // Adds a pass's gradients of parameters to their persistent ones.
 void accumulate(const Tape& tape, const Gradients& gradients);
-// Throws Error naming the first parameter that is not frozen and has no gradient: no root reached it.
+// Throws Error naming the first parameter that is to be trained and has no gradient: no root reached it.
 void require_gradients(std::span<Parameter* const> parameters);
 
 }  // namespace costeff

@@ -16,7 +16,7 @@
 #include <iostream>
 #include <random>
 
-#include "costeff/exits/classifier.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/trainer.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
@@ -72,10 +72,7 @@ std::vector<Batch> batches_of(const po::variables_map& flags, const std::string&
   return batches;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  tune_process(argv);
+po::variables_map parse(int argc, char** argv) {
   po::options_description options;
   options.add_options()("model", po::value<std::string>()->default_value("base"))(
       "batch", po::value<std::size_t>()->default_value(32))(
@@ -86,6 +83,46 @@ int main(int argc, char** argv) {
       "precision", po::value<std::string>()->default_value("f32"));
   po::variables_map flags;
   po::store(po::parse_command_line(argc, argv, options), flags);
+  return flags;
+}
+
+struct Timing {
+  double seconds;
+  double tokens;
+};
+
+// Of each batch but the first three, which are for warming up.
+std::vector<Timing> time_batches(Bert& model, const std::vector<Batch>& batches, bool train,
+                                 Precision precision) {
+  if (batches.size() <= 3)
+    fail("{} batches are too few to time: the first three are for warming up", batches.size());
+  std::optional<Trainer> trainer;
+  if (train)
+    trainer.emplace(model.parameters(),
+                    TrainerOptions{.learning_rate = 2e-5, .total = 1 << 20, .precision = precision});
+  std::vector<Timing> timings;
+  for (const Batch& batch : batches) {
+    const auto start = std::chrono::steady_clock::now();
+    if (train) {
+      trainer->step(std::span(&batch, 1), [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
+        return cross_entropy(model.logits(forward, tokens),
+                             Tensor::from(std::span(b.labels), {static_cast<std::int64_t>(b.sequences())}));
+      });
+    } else {
+      predict_logits(model, batch, precision);
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    timings.push_back({seconds, static_cast<double>(batch.tokens())});
+  }
+  timings.erase(timings.begin(), timings.begin() + 3);
+  return timings;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  tune_process(argv);
+  const po::variables_map flags = parse(argc, argv);
   set_threads(flags["threads"].as<int>());
 
   const auto name = flags["model"].as<std::string>();
@@ -97,33 +134,9 @@ int main(int argc, char** argv) {
     model = load_bert(name, {.labels = {"0", "1"}});
   }
   model->to(device_named(flags["device"].as<std::string>()));
-  model->set_precision(choice_named<Precision>(flags["precision"].as<std::string>()));
-  const std::vector<Batch> batches = batches_of(flags, name);
   const bool train = flags["mode"].as<std::string>() == "train";
-  std::optional<Trainer> trainer;
-  if (train) trainer.emplace(model->parameters(), TrainerOptions{.learning_rate = 2e-5, .total = 1 << 20});
-
-  struct Timing {
-    double seconds;
-    double tokens;
-  };
-  std::vector<Timing> timings;
-  for (const Batch& batch : batches) {
-    const auto start = std::chrono::steady_clock::now();
-    if (train) {
-      trainer->step(std::span(&batch, 1), [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
-        return cross_entropy(model->logits(forward, tokens),
-                             Tensor::from(std::span(b.labels), {static_cast<std::int64_t>(b.sequences())}));
-      });
-    } else {
-      predict_logits(*model, batch);
-    }
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    timings.push_back({seconds, static_cast<double>(batch.tokens())});
-  }
-  if (timings.size() <= 3)
-    fail("{} batches are too few to time: the first three are for warming up", timings.size());
-  timings.erase(timings.begin(), timings.begin() + 3);
+  std::vector<Timing> timings = time_batches(*model, batches_of(flags, name), train,
+                                             choice_named<Precision>(flags["precision"].as<std::string>()));
   double seconds = 0;
   double tokens = 0;
   for (const Timing& t : timings) {

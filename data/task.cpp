@@ -226,7 +226,7 @@ Split split_named(std::string_view name) {
   if (name == "train") return Split::train;
   if (name == "dev") return Split::dev;
   if (name == "test") return Split::test;
-  fail_usage("--split {}: must be train, dev or test", name);
+  fail_usage("split {}: must be train, dev or test", name);
 }
 
 std::string split_file(const Task& task, const std::string& path, Split split) {

@@ -8,8 +8,8 @@
 int main() {
   using namespace costeff;
   ParameterStore parameters(DType::f32);
-  const Linear hidden(parameters, "hidden", 2, 8);
-  const Linear output(parameters, "output", 8, 2);
+  const Linear hidden(parameters, {"hidden"}, 2, 8);
+  const Linear output(parameters, {"output"}, 8, 2);
   parameters.allocate();
   parameters.allocate_gradients();
   for (const NamedTensor& p : parameters.named()) initialise_normal(p.value(), p.name, 0.8, 1);

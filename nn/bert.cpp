@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "nn/checkpoint_names.h"
 #include "tensor/error.h"
 
 namespace costeff {
@@ -10,20 +11,26 @@ namespace costeff {
 Bert::Bert(BertConfig config, DType dtype)
     : config_(std::move(config)), store_(std::make_unique<ParameterStore>(dtype)) {
   config_.check("BERT config");
-  const std::string e = "bert.embeddings.";
   const std::int64_t hidden = config_.hidden_size;
+  const auto name = [&](Part part) { return module_of({.part = part}).name + ".weight"; };
   if (config_.embedding_rank < 0) {
-    word_ = &store_->add_table(e + "word_embeddings.weight", {config_.vocab_size, hidden});
+    word_ = &store_->add_table(name(Part::word), {config_.vocab_size, hidden}, {Part::word});
   } else {
-    word_ = &store_->add_table(e + "word_embeddings1.weight", {config_.vocab_size, config_.embedding_rank});
-    word_rank_ = &store_->add(e + "word_embeddings2.weight", {hidden, config_.embedding_rank});
+    const std::int64_t rank = config_.embedding_rank;
+    word_ = &store_->add_table(name(Part::word_factor), {config_.vocab_size, rank}, {Part::word_factor});
+    word_rank_ = &store_->add(name(Part::word_projection), {hidden, rank}, {Part::word_projection});
   }
-  position_ = &store_->add(e + "position_embeddings.weight", {config_.max_position_embeddings, hidden});
-  token_type_ = &store_->add(e + "token_type_embeddings.weight", {config_.type_vocab_size, hidden});
-  embedding_norm_.emplace(*store_, e + "LayerNorm", hidden, config_.layer_norm_eps);
+  const std::int64_t positions = config_.max_position_embeddings, types = config_.type_vocab_size;
+  position_ = &store_->add(name(Part::position), {positions, hidden}, {Part::position});
+  token_type_ = &store_->add(name(Part::token_type), {types, hidden}, {Part::token_type});
+  embedding_norm_.emplace(*store_, module_of({.part = Part::embedding_norm}), hidden, config_.layer_norm_eps);
   for (std::int64_t k = 1; k <= config_.layers(); ++k) layers_.push_back(make_layer(k));
   for (std::int64_t i = config_.first_exit(); i <= config_.layers(); ++i) exits_.push_back(make_exit(i));
   store_->allocate();
+}
+
+ModuleRole Bert::module_of(const WeightRole& role) const {
+  return {CheckpointNames(kBertNames, config_.layers()).module(role), role};
 }
 
 Bert::Layer Bert::make_layer(std::int64_t k) const {
@@ -32,35 +39,32 @@ Bert::Layer Bert::make_layer(std::int64_t k) const {
   const std::int64_t hidden = config_.hidden_size;
   const std::int64_t width = config_.heads[i] * config_.head_dim;
   const std::int64_t ffn = config_.ffn[i];
-  const std::string self = scope + ".attention.self.";
-  const std::array<std::string, 3> qkv = {self + "query", self + "key", self + "value"};
+  const auto module = [&](Part part) { return module_of({.part = part, .layer = k}); };
+  const std::array<ModuleRole, 3> qkv = {module(Part::query), module(Part::key), module(Part::value)};
   ParameterStore& s = *store_;
-  return {Linear::stacked(s, self + "qkv", hidden, 3 * width, qkv),
-          Linear(s, scope + ".attention.output.dense", width, hidden),
-          LayerNorm(s, scope + ".attention.output.LayerNorm", hidden, config_.layer_norm_eps),
-          Linear(s, scope + ".intermediate.dense", hidden, ffn),
-          Linear(s, scope + ".output.dense", ffn, hidden),
-          LayerNorm(s, scope + ".output.LayerNorm", hidden, config_.layer_norm_eps),
+  return {Linear(s, scope + ".attention.self.qkv", qkv, hidden, 3 * width),
+          Linear(s, module(Part::attention_output), width, hidden),
+          LayerNorm(s, module(Part::attention_norm), hidden, config_.layer_norm_eps),
+          Linear(s, module(Part::ffn_in), hidden, ffn),
+          Linear(s, module(Part::ffn_out), ffn, hidden),
+          LayerNorm(s, module(Part::ffn_norm), hidden, config_.layer_norm_eps),
           scope};
 }
 
 Bert::Exit Bert::make_exit(std::int64_t i) const {
-  const bool last = i == config_.layers();
-  const std::string highway = "bert.encoder.highway." + std::to_string(i - 1);
   const ExitShape shape = config_.exit_shape(i);
   std::optional<Linear> dense;
   if (shape.dense)
-    dense.emplace(*store_, (last ? "bert" : highway) + ".pooler.dense", shape.read, config_.hidden_size);
-  return {
-      dense,
-      Linear(*store_, last ? "classifier" : highway + ".classifier", shape.classifier, config_.num_labels()),
-      "exit." + std::to_string(i)};
+    dense.emplace(*store_, module_of({.part = Part::exit_dense, .exit = i}), shape.read, config_.hidden_size);
+  return {dense,
+          Linear(*store_, module_of({.part = Part::exit_classifier, .exit = i}), shape.classifier,
+                 config_.num_labels()),
+          "exit." + std::to_string(i)};
 }
 
 std::unique_ptr<Bert> Bert::copy(Device device) const {
   auto other = std::make_unique<Bert>(config_, store_->dtype());
   other->to(device);
-  other->set_precision(precision());
   other->store_->values().copy_from(store_->values());
   return other;
 }
@@ -70,10 +74,10 @@ void Bert::initialise(std::uint64_t seed) {
 }
 
 void Bert::initialise(const NamedTensor& t, std::uint64_t seed) {
-  if (t.name.ends_with("LayerNorm.weight")) {
-    t.value().fill(1);
-  } else if (t.name.ends_with(".bias")) {
+  if (t.role.piece == Piece::bias) {
     t.value().fill(0);
+  } else if (is_norm(t.role.part)) {
+    t.value().fill(1);
   } else {
     initialise_normal(t.value(), t.name, config_.initializer_range, seed);
   }
@@ -82,7 +86,7 @@ void Bert::initialise(const NamedTensor& t, std::uint64_t seed) {
 Variable Bert::embed(Forward& f, const TokenBatch& batch) const {
   const Scope scope(f.tape(), "bert.embeddings", {.layer = 0});
   Variable x = embedding(f.parameter(*word_), batch.ids);
-  if (word_rank_ != nullptr) x = linear(f, *store_, x, *word_rank_, nullptr);
+  if (word_rank_ != nullptr) x = linear(f, x, *word_rank_, nullptr);
   x = add_embeddings(x, f.parameter(*position_), batch.positions, f.parameter(*token_type_),
                      batch.token_types);
   return dropout((*embedding_norm_)(f, x), f.dropout(config_.hidden_dropout_prob));
@@ -100,7 +104,7 @@ Variable Bert::attention_context(Forward& f, std::int64_t k, const Variable& hid
   const Layer& l = layers_[static_cast<std::size_t>(k - 1)];
   const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k)});
   const Scope attention_scope(f.tape(), "attention");
-  const auto product = store_->precision() == Precision::bf16 ? attention_bf16 : attention;
+  const auto product = f.precision() == Precision::bf16 ? attention_bf16 : attention;
   return product(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
                  f.dropout(config_.attention_probs_dropout_prob), layout);
 }
@@ -125,23 +129,20 @@ Variable Bert::pool(const Variable& hidden, const LayoutPtr& layout) const {
   return first_rows(hidden, layout);
 }
 
-Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& layout) const {
+Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& layout, Rows rows) const {
   const ExitConfig& exits = config_.exits ? *config_.exits : ExitConfig{};
-  // Where there are as many tokens as sequences, a state is what pooling would make of it.
-  const auto rows_of = [&](const Variable& h) {
-    return h.shape()[0] == layout->sequences() ? h : pool(h, layout);
-  };
+  const auto pooled = [&](const Variable& h) { return rows == Rows::pooled ? h : pool(h, layout); };
   const std::size_t n = std::min(static_cast<std::size_t>(exits.last_hidden), hidden.size());
   const std::span<const Variable> last = hidden.last(n);
-  if (n == 1) return rows_of(last[0]);
+  if (n == 1) return pooled(last[0]);
   if (exits.mode == HiddenMode::average) {
-    Variable total = rows_of(last[0]);
-    for (std::size_t j = 1; j < n; ++j) total = add(total, rows_of(last[j]));
+    Variable total = pooled(last[0]);
+    for (std::size_t j = 1; j < n; ++j) total = add(total, pooled(last[j]));
     return scale(total, 1 / static_cast<double>(n));
   }
   // Side by side: row s of the result is row s of each state in turn.
   std::vector<Variable> parts;
-  for (const Variable& h : last) parts.push_back(rows_of(h));
+  for (const Variable& h : last) parts.push_back(pooled(h));
   const std::int64_t sequences = layout->sequences();
   const auto states = static_cast<std::int64_t>(n);
   std::vector<std::int32_t> order;
@@ -153,12 +154,12 @@ Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& lay
 }
 
 Variable Bert::exit_logits(Forward& f, std::int64_t i, std::span<const Variable> hidden,
-                           const LayoutPtr& layout) const {
+                           const LayoutPtr& layout, Rows rows) const {
   const Exit& exit = exits_[static_cast<std::size_t>(i - config_.first_exit())];
   const Scope scope(f.tape(), exit.scope, {.exit = static_cast<std::int32_t>(i)});
-  Variable pooled = exit_input(hidden, layout);
-  if (exit.dense) pooled = (*exit.dense)(f, pooled);
-  return exit.classifier(f, dropout(tanh(pooled), f.dropout(config_.classifier_dropout)));
+  Variable x = exit_input(hidden, layout, rows);
+  if (exit.dense) x = (*exit.dense)(f, x);
+  return exit.classifier(f, dropout(tanh(x), f.dropout(config_.classifier_dropout)));
 }
 
 Variable Bert::logits(Forward& f, const TokenBatch& batch) const {
@@ -172,7 +173,7 @@ Variable Bert::logits(Forward& f, const TokenBatch& batch) const {
     if (hidden.size() == read) hidden.erase(hidden.begin());
     hidden.push_back(std::move(next));
   }
-  return exit_logits(f, last, hidden, batch.layout);
+  return exit_logits(f, last, hidden, batch.layout, cls ? Rows::pooled : Rows::tokens);
 }
 
 }  // namespace costeff

@@ -38,8 +38,6 @@ class Bert {
   const ParameterStore& parameters() const { return *store_; }
   Device device() const { return store_->device(); }
   void to(Device device) { store_->to(device); }
-  Precision precision() const { return store_->precision(); }
-  void set_precision(Precision precision) { store_->set_precision(precision); }
   std::unique_ptr<Bert> copy(Device device) const;  // with values of its own
   // BERT's own initialisation: weights normal with config.initializer_range, biases 0, LayerNorm 1 and 0.
   void initialise(std::uint64_t seed);
@@ -61,10 +59,12 @@ class Bert {
                       const Variable& hidden) const;
   // What exits read of a state [tokens, hidden]: [sequences, hidden], the [CLS] rows or the means.
   Variable pool(const Variable& hidden, const LayoutPtr& layout) const;
+  // What a row of a state is: a token, or a sequence, as pool() makes them.
+  enum class Rows : std::uint8_t { tokens, pooled };
   // z_i [sequences, labels] of exit i in first_exit()..L. `hidden` ends with h_i, and holds as many states
-  // before it as the exit reads: [tokens, hidden], or pooled.
+  // before it as the exit reads, all with such rows.
   Variable exit_logits(Forward& forward, std::int64_t i, std::span<const Variable> hidden,
-                       const LayoutPtr& layout) const;
+                       const LayoutPtr& layout, Rows rows = Rows::tokens) const;
   // Logits [sequences, labels] of exit L; in the last layer, rows that no logit depends on are not computed.
   Variable logits(Forward& forward, const TokenBatch& batch) const;
 
@@ -85,10 +85,11 @@ class Bert {
     std::string scope;
   };
 
+  ModuleRole module_of(const WeightRole& role) const;  // with the name that checkpoints have for it
   Layer make_layer(std::int64_t k) const;
   Exit make_exit(std::int64_t i) const;
   // What exit i reads, before any dense layer and the tanh: [sequences, width].
-  Variable exit_input(std::span<const Variable> hidden, const LayoutPtr& layout) const;
+  Variable exit_input(std::span<const Variable> hidden, const LayoutPtr& layout, Rows rows) const;
 
   BertConfig config_;
   std::unique_ptr<ParameterStore> store_;

@@ -142,6 +142,13 @@ void read_widths(const ConfigReader& in, BertConfig& config) {
   const json* ours = in.find("costeff");
   if (ours == nullptr) return;
   const ConfigReader costeff(*ours, in.where() + ": costeff");
+  if (const std::int64_t format = costeff.size("format", 1); format > kModelFormat) {
+    fail("{}: the model is of format {}, this costeff reads formats up to {}; a newer costeff wrote it",
+         costeff.where(), format, kModelFormat);
+  }
+  if (costeff.find("exit_threshold") != nullptr) config.exit_threshold = costeff.number("exit_threshold", 0);
+  if (config.exit_threshold && !(*config.exit_threshold >= 0))
+    fail("{}: 'exit_threshold' is {}: must be 0 or more, in nats", costeff.where(), *config.exit_threshold);
   refine(costeff, "heads", "num_attention_heads", config.heads);
   refine(costeff, "ffn", slender_ffn == -1 ? "intermediate_size" : "prun_intermediate_size", config.ffn);
   config.kept_heads = read_kept(costeff, "kept_heads", config.heads);
@@ -151,22 +158,34 @@ void read_widths(const ConfigReader& in, BertConfig& config) {
   }
 }
 
-double parameters(const BertConfig& c) {
-  const auto real = [](std::int64_t x) { return static_cast<double>(x); };
-  const double hidden = real(c.hidden_size);
-  const double words = c.embedding_rank == -1 ? real(c.vocab_size) * hidden
-                                              : (real(c.vocab_size) + hidden) * real(c.embedding_rank);
-  double total = words + (real(c.max_position_embeddings) + real(c.type_vocab_size) + 2) * hidden;
-  for (std::size_t i = 0; i < c.heads.size(); ++i) {
-    const double inner = real(c.heads[i]) * real(c.head_dim);
-    total += 3 * (hidden + 1) * inner + (inner + 1) * hidden + 4 * hidden;
-    total += (hidden + 1) * real(c.ffn[i]) + (real(c.ffn[i]) + 1) * hidden;
+// Each count is below 2^63 as sizes are at most 2^20; their sum may not be.
+ParameterCounts counts_of(const BertConfig& config) {
+  const std::int64_t hidden = config.hidden_size;
+  const std::int64_t rank = config.embedding_rank;
+  const std::int64_t words = rank == -1 ? config.vocab_size * hidden : (config.vocab_size + hidden) * rank;
+  const std::int64_t norm = 2 * hidden;
+  ParameterCounts counts;
+  counts.embeddings = words + (config.max_position_embeddings + config.type_vocab_size) * hidden + norm;
+  for (std::size_t k = 0; k < config.heads.size(); ++k) {
+    const std::int64_t width = config.heads[k] * config.head_dim;
+    const std::int64_t ffn = config.ffn[k];
+    counts.layers.push_back(3 * (hidden + 1) * width + (width + 1) * hidden + (hidden + 1) * ffn +
+                            (ffn + 1) * hidden + 2 * norm);
   }
-  for (std::int64_t i = c.first_exit(); i <= c.layers(); ++i) {
-    const ExitShape exit = c.exit_shape(i);
-    if (exit.dense) total += (real(exit.read) + 1) * hidden;
-    total += (real(exit.classifier) + 1) * real(c.num_labels());
+  for (std::int64_t i = config.first_exit(); i <= config.layers(); ++i) {
+    const ExitShape shape = config.exit_shape(i);
+    counts.exits.push_back({.dense = shape.dense ? (shape.read + 1) * hidden : 0,
+                            .classifier = (shape.classifier + 1) * config.num_labels()});
   }
+  return counts;
+}
+
+// Their sum, exact below 2^53.
+double sum(const ParameterCounts& counts) {
+  auto total = static_cast<double>(counts.embeddings);
+  for (const std::int64_t layer : counts.layers) total += static_cast<double>(layer);
+  for (const auto& exit : counts.exits)
+    total += static_cast<double>(exit.dense) + static_cast<double>(exit.classifier);
   return total;
 }
 
@@ -192,6 +211,9 @@ void write_slender_keys(const BertConfig& config, json& out) {
       costeff[key] = *kept;
     }
   }
+  costeff["format"] = kModelFormat;
+  costeff.erase("exit_threshold");
+  if (config.exit_threshold) costeff["exit_threshold"] = *config.exit_threshold;
   costeff["head_size"] = config.head_dim;
   costeff["heads"] = config.heads;
   costeff["ffn"] = config.ffn;
@@ -202,12 +224,23 @@ void write_plain_keys(const BertConfig& config, json& out) {
   out["intermediate_size"] = config.ffn.front();
   for (const char* key : {"prun_hidden_size", "prun_intermediate_size", "emb_hidden_dim"}) out.erase(key);
   if (const auto costeff = out.find("costeff"); costeff != out.end() && costeff->is_object()) {
-    for (const char* key : {"head_size", "heads", "ffn", "kept_heads", "kept_neurons"}) costeff->erase(key);
+    for (const char* key :
+         {"format", "exit_threshold", "head_size", "heads", "ffn", "kept_heads", "kept_neurons"})
+      costeff->erase(key);
     if (costeff->empty()) out.erase(costeff);
   }
 }
 
 }  // namespace
+
+std::int64_t ParameterCounts::total() const {
+  return static_cast<std::int64_t>(sum(*this));
+}
+
+ParameterCounts count_parameters(const BertConfig& config) {
+  config.check("BERT config");
+  return counts_of(config);
+}
 
 bool BertConfig::is_plain() const {
   return all_equal(heads) && all_equal(ffn) && heads.front() * head_dim == hidden_size &&
@@ -324,9 +357,8 @@ void BertConfig::check(const std::string& where) const {
   if (std::set<std::string>(labels.begin(), labels.end()).size() != labels.size()) {
     fail("{}: two labels in 'id2label' have the same name", where);
   }
-  if (parameters(*this) >= kMaxParameters) {
-    fail("{}: the sizes make a model of {:.3g} parameters; fewer than 2^33 are supported", where,
-         parameters(*this));
+  if (const double total = sum(counts_of(*this)); total >= kMaxParameters) {
+    fail("{}: the sizes make a model of {:.3g} parameters; fewer than 2^33 are supported", where, total);
   }
 }
 

@@ -11,6 +11,10 @@
 
 namespace costeff {
 
+// The version of what stands under `costeff` in a model's config.json; without one it is 1, which is read
+// too.
+inline constexpr std::int64_t kModelFormat = 2;
+
 // The sizes and settings of a BERT with a classifier. A slender model (fewer heads or FFN neurons in some
 // layers, a factorised word embedding) is described by the same fields as a plain one.
 //
@@ -38,6 +42,9 @@ struct BertConfig {
 
   // Absent: one classifier, on BERT's pooler over the last layer's [CLS].
   std::optional<ExitConfig> exits;
+  // Entropy in nats below which a sequence leaves at an exit, chosen when the model was made. Absent: full
+  // depth. In the file under `costeff`.
+  std::optional<double> exit_threshold;
 
   // Of a slenderised model, for each layer: which heads and neurons of the unpruned one these are, ascending.
   // Empty if not known. In the file under `costeff`.
@@ -78,5 +85,27 @@ struct BertConfig {
   // a rate is out of range, or the model would have 2^33 parameters or more, exits included.
   void check(const std::string& where) const;
 };
+
+// Of one exit: its dense layer (BERT's pooler in a model without exits; else 0 unless it has one), and its
+// classifier.
+template <class T>
+struct ExitCost {
+  T dense = 0;
+  T classifier = 0;
+
+  T total() const { return dense + classifier; }
+};
+
+struct ParameterCounts {
+  std::int64_t embeddings = 0;
+  std::vector<std::int64_t> layers;           // [L]
+  std::vector<ExitCost<std::int64_t>> exits;  // of exits first..L; of a model without: its one classifier
+
+  std::int64_t total() const;
+};
+
+// The word embedding included, as in the published figures of COST-EFF (Shen et al., EMNLP 2022). Throws
+// Error as BertConfig::check does.
+ParameterCounts count_parameters(const BertConfig& config);
 
 }  // namespace costeff

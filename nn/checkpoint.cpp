@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "nn/checkpoint_names.h"
 #include "tensor/error.h"
 
 namespace costeff {
@@ -17,40 +18,6 @@ std::string list(const std::vector<std::string>& names) {
   std::string text;
   for (std::size_t i = 0; i < std::min(names.size(), kListed); ++i) text += (i ? ", " : "") + names[i];
   return names.size() <= kListed ? text : fmt::format("{} and {} more", text, names.size() - kListed);
-}
-
-constexpr std::string_view kHighway = "bert.encoder.highway.";
-
-bool is_classifier(std::string_view name) {
-  return name.starts_with("classifier.") ||
-         (name.starts_with(kHighway) && name.find(".classifier.") != name.npos);
-}
-bool is_exit(std::string_view name) {
-  return is_classifier(name) || name.starts_with("bert.pooler.") || name.starts_with(kHighway);
-}
-
-// The name that the model uses for a tensor of a checkpoint.
-std::string canonical(std::string name) {
-  for (const auto& [old_ending, ending] :
-       {std::pair{"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}}) {
-    if (name.ends_with(old_ending))
-      name = name.substr(0, name.size() - std::string_view(old_ending).size()) + ending;
-  }
-  const bool prefixed = name.starts_with("bert.") || name.starts_with("cls.") || is_classifier(name);
-  return prefixed ? name : "bert." + name;
-}
-
-// Tensors that checkpoints carry beside a BERT classifier: heads of pre-training, and a constant buffer of
-// old versions.
-bool is_ignored(std::string_view name) {
-  return name.starts_with("cls.") || name == "bert.embeddings.position_ids";
-}
-// Exits before the first: the authors' code keeps them, untrained.
-bool is_before_first_exit(std::string_view name, std::int64_t first) {
-  for (std::int64_t i = 1; i < first; ++i) {
-    if (name.starts_with(fmt::format("{}{}.", kHighway, i - 1))) return true;
-  }
-  return false;
 }
 
 std::string shape_text(std::span<const std::int64_t> shape) {
@@ -67,14 +34,7 @@ void read_into(const SafetensorsFile& file, const std::string& stored, const Nam
     fail("{}: tensor {} is {} but config.json makes it {}", file.path(), stored, shape_text(info.shape),
          shape_text(wanted));
   }
-  dispatch(value.dtype(), [&](auto element) {
-    using T = decltype(element);
-    if constexpr (std::is_same_v<T, float>) {
-      file.read_f32(stored, value.host<float>(), value.numel());
-    } else {
-      file.read_f64(stored, value.host<double>(), value.numel());
-    }
-  });
+  file.read(stored, value);
 }
 
 // Where each of `wanted` stands among `labels`, when they are the same labels in another order; otherwise
@@ -99,6 +59,100 @@ void reorder_rows(const Tensor& rows, const std::vector<std::int64_t>& order) {
   }
 }
 
+// The tensors of a file: the model's name for each -> the file's.
+using StoredNames = std::map<std::string, std::string, std::less<>>;
+
+StoredNames stored_names(const SafetensorsFile& file, const CheckpointNames& names) {
+  StoredNames stored;
+  for (const std::string& name : file.names()) {
+    const auto [at, fresh] = stored.emplace(names.canonical(name), name);
+    if (!fresh) fail("{}: tensors {} and {} are the same parameter", file.path(), at->second, name);
+  }
+  return stored;
+}
+
+// What the model that the options ask for shares with a checkpoint's exits.
+struct Wanted {
+  bool labels_given = false;
+  bool other_classes = false;       // another number of them: new classifiers
+  bool other_exits = false;         // new classifiers and poolers
+  std::vector<std::int64_t> order;  // of the classifiers' rows; empty: as they are stored
+  bool is_backbone = false;         // the checkpoint has no classifier
+};
+
+// Makes a checkpoint's config that of the wanted model.
+Wanted apply(const LoadOptions& options, BertConfig& config) {
+  Wanted wanted;
+  if (!options.labels.empty()) {
+    wanted.labels_given = true;
+    wanted.other_classes = options.labels.size() != config.labels.size();
+    wanted.order = places(options.labels, config.labels);
+    config.labels = options.labels;
+  }
+  if (!options.own_exits) {
+    wanted.other_exits = options.exits != config.exits;
+    config.exits = options.exits;
+  }
+  return wanted;
+}
+
+enum class Source : std::uint8_t { take, reorder, initialise, missing };
+
+struct Row {
+  const NamedTensor* target;
+  std::string stored;  // the tensor's name in the file; empty: none
+  Source source;
+};
+
+Source source_of(const WeightRole& role, bool is_stored, const Wanted& wanted) {
+  const bool classifier = role.part == Part::exit_classifier;
+  if (is_exit(role.part) && (wanted.other_exits || (classifier && wanted.other_classes)))
+    return Source::initialise;
+  if (is_stored) return classifier && !wanted.order.empty() ? Source::reorder : Source::take;
+  const bool gets_exits = wanted.is_backbone && wanted.labels_given;
+  return is_exit(role.part) && gets_exits ? Source::initialise : Source::missing;
+}
+
+// Where each of the model's tensors comes from. Takes them out of `stored`.
+std::vector<Row> table_of(const Bert& model, const Wanted& wanted, StoredNames& stored) {
+  std::vector<Row> table;
+  for (const NamedTensor& target : model.parameters().named()) {
+    const StoredNames::node_type found = stored.extract(target.name);
+    table.push_back({&target, found ? found.mapped() : "", source_of(target.role, !found.empty(), wanted)});
+  }
+  return table;
+}
+
+void require_all(const SafetensorsFile& file, const std::vector<Row>& table, const Wanted& wanted) {
+  std::vector<std::string> missing;
+  bool no_classifier = false;  // is what is missing first
+  for (const Row& row : table) {
+    if (row.source != Source::missing) continue;
+    if (missing.empty()) no_classifier = row.target->role.part == Part::exit_classifier && wanted.is_backbone;
+    missing.push_back(row.target->name);
+  }
+  if (missing.empty()) return;
+  fail("{}: missing {} of the model's tensors: {}{}", file.path(), missing.size(), list(missing),
+       no_classifier ? "; the model is not fine-tuned yet (costeff finetune makes its classifier)" : "");
+}
+
+// The tensors that are left, which must be of exits that others replace or that lie before the first (the
+// authors' code keeps those, untrained), or of no classifier.
+std::vector<std::string> ignored(const SafetensorsFile& file, const CheckpointNames& names,
+                                 const StoredNames& left, std::int64_t first_exit, const Wanted& wanted) {
+  std::vector<std::string> unused, unexpected;
+  for (const auto& [name, original] : left) {
+    const WeightRole role = names.role(name).value_or(WeightRole{});
+    const bool replaced = is_exit(role.part) && (wanted.other_exits || role.exit < first_exit);
+    (replaced || names.is_unused(name) ? unused : unexpected).push_back(original);
+  }
+  if (!unexpected.empty()) {
+    fail("{}: {} tensors that the model of config.json does not have: {}", file.path(), unexpected.size(),
+         list(unexpected));
+  }
+  return unused;
+}
+
 }  // namespace
 
 bool is_model_folder(const std::string& folder) {
@@ -108,63 +162,28 @@ bool is_model_folder(const std::string& folder) {
 std::unique_ptr<Bert> load_bert(const std::string& folder, const LoadOptions& options, LoadReport* report) {
   recover_folder(folder);
   BertConfig config = BertConfig::read(folder + "/config.json");
-  const bool own_labels = options.labels.empty();
-  const bool same_labels = own_labels || options.labels.size() == config.labels.size();
-  const std::vector<std::int64_t> order =
-      own_labels ? std::vector<std::int64_t>{} : places(options.labels, config.labels);
-  if (!own_labels) config.labels = options.labels;
-  const bool new_exits = !options.own_exits && options.exits != config.exits;
-  if (!options.own_exits) config.exits = options.exits;
+  Wanted wanted = apply(options, config);
   config.check(folder + "/config.json");
   const SafetensorsFile file(folder + "/model.safetensors");
-
-  std::map<std::string, std::string, std::less<>> stored;  // the model's name -> the file's
-  for (const std::string& name : file.names()) {
-    const auto [at, fresh] = stored.emplace(canonical(name), name);
-    if (!fresh) fail("{}: tensors {} and {} are the same parameter", file.path(), at->second, name);
-  }
-
-  const bool has_classifier =
-      std::any_of(stored.begin(), stored.end(), [](const auto& entry) { return is_classifier(entry.first); });
-  // What may be missing from the file: what the options ask for beyond it.
-  const auto is_new = [&](std::string_view name) {
-    if (!is_exit(name)) return false;
-    return new_exits || (!own_labels && (!has_classifier || (is_classifier(name) && !same_labels)));
-  };
+  const CheckpointNames names(kBertNames, config.layers());
+  StoredNames stored = stored_names(file, names);
+  wanted.is_backbone = std::none_of(stored.begin(), stored.end(), [&](const auto& entry) {
+    return names.role(entry.first).value_or(WeightRole{}).part == Part::exit_classifier;
+  });
 
   auto model = std::make_unique<Bert>(std::move(config), options.dtype);
+  const std::vector<Row> table = table_of(*model, wanted, stored);
+  require_all(file, table, wanted);
   LoadReport loaded;
-  std::vector<std::string> missing;
-  for (const NamedTensor& target : model->parameters().named()) {
-    const auto at = stored.find(target.name);
-    const bool usable =
-        is_exit(target.name) ? !new_exits && (same_labels || !is_classifier(target.name)) : true;
-    if (at != stored.end() && usable) {
-      read_into(file, at->second, target);
-      if (is_classifier(target.name) && !order.empty()) reorder_rows(target.value(), order);
-    } else if (is_new(target.name)) {
-      model->initialise(target, options.seed);
-      loaded.initialised.push_back(target.name);
-    } else {
-      missing.push_back(target.name);
+  loaded.ignored = ignored(file, names, stored, model->config().first_exit(), wanted);
+  for (const Row& row : table) {
+    if (row.source == Source::initialise) {
+      model->initialise(*row.target, options.seed);
+      loaded.initialised.push_back(row.target->name);
+      continue;
     }
-    if (at != stored.end()) stored.erase(at);
-  }
-  if (!missing.empty()) {
-    fail("{}: missing {} of the model's tensors: {}{}", file.path(), missing.size(), list(missing),
-         !has_classifier && is_classifier(missing.front())
-             ? "; the model is not fine-tuned yet (costeff finetune makes its classifier)"
-             : "");
-  }
-  std::vector<std::string> unexpected;
-  const std::int64_t first = model->config().first_exit();
-  for (const auto& [name, original] : stored) {
-    const bool unused = is_ignored(name) || (new_exits && is_exit(name)) || is_before_first_exit(name, first);
-    (unused ? loaded.ignored : unexpected).push_back(original);
-  }
-  if (!unexpected.empty()) {
-    fail("{}: {} tensors that the model of config.json does not have: {}", file.path(), unexpected.size(),
-         list(unexpected));
+    read_into(file, row.stored, *row.target);
+    if (row.source == Source::reorder) reorder_rows(row.target->value(), wanted.order);
   }
   if (report != nullptr) *report = std::move(loaded);
   return model;
@@ -177,15 +196,7 @@ void save_bert(const std::string& folder, const Bert& model, const std::string& 
   for (const NamedTensor& t : model.parameters().named()) {
     const Shape shape = t.value().shape();
     const std::int64_t begin = model.parameters().offset(*t.parameter) + t.begin * (shape.numel() / shape[0]);
-    const Tensor value = values.slice(begin, begin + shape.numel()).reshape(shape);
-    SafetensorsEntry entry{t.name, {}, static_cast<const float*>(nullptr)};
-    for (int i = 0; i < value.shape().rank(); ++i) entry.shape.push_back(value.shape()[i]);
-    if (value.dtype() == DType::f64) {
-      entry.data = value.host<const double>();
-    } else {
-      entry.data = value.host<const float>();
-    }
-    entries.push_back(std::move(entry));
+    entries.push_back(entry_of(t.name, values.slice(begin, begin + shape.numel()).reshape(shape)));
   }
   write_safetensors(folder + "/model.safetensors", entries, {{"format", "pt"}}, dtype);
   write_atomically(folder + "/config.json", model.config().to_json().dump(2) + "\n");

@@ -6,21 +6,23 @@
 
 #include "autograd/ops.h"
 #include "nn/parameters.h"
+#include "nn/precision.h"
 
 namespace costeff {
 
-// How a forward pass is run: on which tape, if any, and with which dropout.
+// How a forward pass is run: on which tape, if any, with which dropout, and in which precision.
 class Forward {
  public:
   // Inference: nothing is recorded, nothing dropped.
-  Forward() = default;
+  explicit Forward(Precision precision = Precision::full) : precision_(precision) {}
   // Recorded on the tape; dropout draws its masks from (seed, step, order of the call in the pass).
-  explicit Forward(Tape& tape) : tape_(&tape) {}
-  Forward(Tape& tape, std::uint64_t seed, std::uint32_t step)
-      : tape_(&tape), training_(true), seed_(seed), step_(step) {}
+  explicit Forward(Tape& tape, Precision precision = Precision::full) : tape_(&tape), precision_(precision) {}
+  Forward(Tape& tape, std::uint64_t seed, std::uint32_t step, Precision precision = Precision::full)
+      : tape_(&tape), training_(true), seed_(seed), step_(step), precision_(precision) {}
 
   Tape* tape() const { return tape_; }
   bool training() const { return training_; }
+  Precision precision() const { return precision_; }
   Variable parameter(Parameter& p) const {
     return tape_ == nullptr ? Variable(p.value) : tape_->parameter(p);
   }
@@ -32,19 +34,25 @@ class Forward {
   std::uint64_t seed_ = 0;
   std::uint32_t step_ = 0;
   std::uint32_t next_site_ = 0;
+  Precision precision_ = Precision::full;
 };
 
-// x W^T + b in the store's precision, b null: without a bias.
-Variable linear(const Forward& forward, const ParameterStore& store, const Variable& x, Parameter& weight,
-                Parameter* bias);
+// x W^T + b in the pass's precision, b null: without a bias.
+Variable linear(const Forward& forward, const Variable& x, Parameter& weight, Parameter* bias);
 
-// y = x W^T + b, W [out, in], b [out]; NAME.weight and NAME.bias.
+// What a module's weights are: NAME.weight and NAME.bias, of one role but for the piece.
+struct ModuleRole {
+  std::string name;
+  WeightRole role = {};
+};
+
+// y = x W^T + b, W [out, in], b [out].
 class Linear {
  public:
-  Linear(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out);
-  // Several linear layers over the same input as one: `names` each of `out` / names.size() rows.
-  static Linear stacked(ParameterStore& store, const std::string& name, std::int64_t in, std::int64_t out,
-                        std::span<const std::string> names);
+  Linear(ParameterStore& store, const ModuleRole& module, std::int64_t in, std::int64_t out);
+  // Several linear layers over the same input as one: `modules` each of `out` / modules.size() rows.
+  Linear(ParameterStore& store, const std::string& name, std::span<const ModuleRole> modules, std::int64_t in,
+         std::int64_t out);
 
   Variable operator()(const Forward& forward, const Variable& x) const;
   Variable without_bias(const Forward& forward,
@@ -52,16 +60,14 @@ class Linear {
   Variable bias(const Forward& forward) const { return forward.parameter(*bias_); }
 
  private:
-  explicit Linear(const ParameterStore& store) : store_(&store) {}
-  const ParameterStore* store_;
   Parameter* weight_ = nullptr;
   Parameter* bias_ = nullptr;
 };
 
-// NAME.weight (gamma) and NAME.bias (beta), each [width].
+// Its weight is gamma, its bias beta, each [width].
 class LayerNorm {
  public:
-  LayerNorm(ParameterStore& store, const std::string& name, std::int64_t width, double epsilon);
+  LayerNorm(ParameterStore& store, const ModuleRole& module, std::int64_t width, double epsilon);
   Variable operator()(const Forward& forward, const Variable& x) const;
   // layer_norm(dropout(x + bias) + residual)
   Variable fused(const Forward& forward, const Variable& x, const Variable& bias, const Dropout& dropout,

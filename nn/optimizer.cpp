@@ -53,14 +53,15 @@ void AdamW::step(double learning_rate, double gradient_scale) {
     using T = decltype(element);
     const Kernels<T>& k = kernels<T>(m_.device());
     for_each_run(store_, [&](const ParameterRun& run) {
+      if (run.fixed) return;
       k.adamw(run.end - run.begin, scalars(learning_rate, gradient_scale, run.decays),
               run.first->value.data<T>(), run.first->gradient.data<T>(), m_.data<T>() + run.begin,
               v_.data<T>() + run.begin);
     });
   });
   for (Table& table : tables_) {
-    if (table.parameter->has_gradient)
-      step_table(table, scalars(learning_rate, gradient_scale, decays(table.parameter->name)));
+    if (table.parameter->has_gradient && !table.parameter->fixed)
+      step_table(table, scalars(learning_rate, gradient_scale, table.parameter->decays));
   }
 }
 

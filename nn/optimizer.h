@@ -42,8 +42,8 @@ class AdamW {
   // i32 [tokens] on the CPU, repeats allowed. Throws Error naming an id that is no row of a table.
   void catch_up(const Tensor& ids);
   void catch_up_all();
-  // One update with the parameters' gradients times `gradient_scale`; parameters without a gradient stay as
-  // they are.
+  // One update with the parameters' gradients times `gradient_scale`; parameters that are fixed, or
+  // have no gradient, stay as they are.
   void step(double learning_rate, double gradient_scale = 1);
 
   std::int64_t steps() const { return steps_; }

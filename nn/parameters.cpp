@@ -12,39 +12,36 @@ namespace {
 
 // Tables by rows first, then weights that decay, then the rest.
 int region(const Parameter& p) {
-  return p.by_rows ? 0 : (decays(p.name) ? 1 : 2);
+  return p.by_rows ? 0 : (p.decays ? 1 : 2);
 }
 
 }  // namespace
 
-bool decays(std::string_view name) {
-  return name.find("bias") == std::string_view::npos &&
-         name.find("LayerNorm.weight") == std::string_view::npos;
+Parameter& ParameterStore::add(std::string name, const Shape& shape, const WeightRole& role) {
+  const NamedTensor whole{.name = name, .role = role};
+  return add_stacked(std::move(name), shape, std::span(&whole, 1));
 }
 
-Parameter& ParameterStore::declare(std::string name, const Shape& shape, std::vector<Parameter::Part> parts) {
+Parameter& ParameterStore::add_stacked(std::string name, const Shape& shape,
+                                       std::span<const NamedTensor> parts) {
   for (const Parameter& p : parameters_) {
     if (p.name == name) fail("two parameters named {}", name);
   }
   Parameter& p = parameters_.emplace_back();
   p.name = std::move(name);
-  p.parts = std::move(parts);
+  p.decays = decays(parts.front().role);
   shapes_.push_back(shape);
+  const std::int64_t rows = shape[0] / static_cast<std::int64_t>(parts.size());
+  std::int64_t begin = 0;
+  for (const NamedTensor& part : parts) {
+    named_.push_back({part.name, part.role, &p, begin, begin + rows});
+    begin += rows;
+  }
   return p;
 }
 
-Parameter& ParameterStore::add(std::string name, const Shape& shape) {
-  std::vector<Parameter::Part> whole = {{name, 0, shape[0]}};
-  return declare(std::move(name), shape, std::move(whole));
-}
-
-Parameter& ParameterStore::add_stacked(std::string name, const Shape& shape,
-                                       std::vector<Parameter::Part> parts) {
-  return declare(std::move(name), shape, std::move(parts));
-}
-
-Parameter& ParameterStore::add_table(std::string name, const Shape& shape) {
-  Parameter& p = add(std::move(name), shape);
+Parameter& ParameterStore::add_table(std::string name, const Shape& shape, const WeightRole& role) {
+  Parameter& p = add(std::move(name), shape, role);
   p.by_rows = true;
   p.touched = RowSet(shape[0]);
   return p;
@@ -93,31 +90,30 @@ void ParameterStore::to(Device device) {
   place_gradients();
 }
 
-void ParameterStore::set_precision(Precision precision) {
-  if (precision == Precision::bf16 && dtype_ != DType::f32)
-    fail("products in bf16 are of f32 parameters; these are {}", name_of(dtype_));
-  precision_ = precision;
-}
-
 std::int64_t ParameterStore::count() const {
   return values_.numel();
 }
 
-std::vector<NamedTensor> ParameterStore::named() const {
-  std::vector<NamedTensor> all;
-  for (const Parameter& p : parameters_) {
-    for (const Parameter::Part& part : p.parts) {
-      all.push_back({part.name, const_cast<Parameter*>(&p), part.begin, part.end});
-    }
-  }
-  return all;
-}
-
-NamedTensor ParameterStore::find(std::string_view name) const {
-  for (NamedTensor& t : named()) {
+const NamedTensor& ParameterStore::find(std::string_view name) const {
+  for (const NamedTensor& t : named_) {
     if (t.name == name) return t;
   }
   fail("the model has no parameter {}", name);
+}
+
+const NamedTensor& ParameterStore::find(const WeightRole& role) const {
+  for (const NamedTensor& t : named_) {
+    if (t.role == role) return t;
+  }
+  fail("the model has no such parameter: part {}, layer {}, exit {}", static_cast<int>(role.part), role.layer,
+       role.exit);
+}
+
+const WeightRole& ParameterStore::role(const Parameter& parameter) const {
+  for (const NamedTensor& t : named_) {
+    if (t.parameter == &parameter) return t.role;
+  }
+  fail("the model has no parameter {}", parameter.name);
 }
 
 std::int64_t ParameterStore::offset(const Parameter& parameter) const {
@@ -126,8 +122,8 @@ std::int64_t ParameterStore::offset(const Parameter& parameter) const {
   return (own - first) / static_cast<std::int64_t>(size_of(dtype_));
 }
 
-void ParameterStore::freeze(const std::function<bool(std::string_view name)>& which) {
-  for (Parameter* p : order_) p->frozen = which(p->name);
+void ParameterStore::freeze(const std::function<bool(const WeightRole& role)>& which) {
+  for (const NamedTensor& t : named_) t.parameter->frozen = which(t.role);
 }
 
 void ParameterStore::clear_gradients() const {

@@ -12,13 +12,14 @@
 #include <vector>
 
 #include "autograd/parameter.h"
-#include "tensor/choice.h"
+#include "nn/weight_role.h"
 
 namespace costeff {
 
-// A tensor by its checkpoint name: a parameter, or a run of rows of a stacked one.
+// A tensor as checkpoints have it: a parameter, or a run of rows of a stacked one.
 struct NamedTensor {
   std::string name;
+  WeightRole role;
   Parameter* parameter = nullptr;
   std::int64_t begin = 0;  // rows of the parameter
   std::int64_t end = 0;
@@ -27,16 +28,6 @@ struct NamedTensor {
   Tensor gradient() const { return parameter->gradient.slice(begin, end); }
 };
 
-// Whether weight decay acts on a parameter: not on biases and LayerNorm weights.
-bool decays(std::string_view name);
-
-// What the linear layers and attention of a model multiply: numbers of the parameters' dtype, or f32 ones
-// rounded to bf16 (autograd/ops_mixed_precision.cpp).
-enum class Precision : std::uint8_t { full, bf16 };
-constexpr auto names_of(Precision) {
-  return std::to_array<Name<Precision>>({{Precision::full, "f32"}, {Precision::bf16, "bf16"}});
-}
-
 class ParameterStore {
  public:
   explicit ParameterStore(DType dtype, Device device = kCpu) : dtype_(dtype), device_(device) {}
@@ -44,29 +35,30 @@ class ParameterStore {
   ParameterStore& operator=(const ParameterStore&) = delete;
 
   // ---- declaring, before allocate(). The reference stays valid. Throws Error on a name that stands twice.
-  Parameter& add(std::string name, const Shape& shape);
-  // Several tensors of the same row length as one, so that one matrix product computes them: parts name runs
-  // of rows.
-  Parameter& add_stacked(std::string name, const Shape& shape, std::vector<Parameter::Part> parts);
+  Parameter& add(std::string name, const Shape& shape, const WeightRole& role = {});
+  // Several tensors of the same row length as one, so that one matrix product computes them: each of `parts`,
+  // with name and role, has as many of the rows.
+  Parameter& add_stacked(std::string name, const Shape& shape, std::span<const NamedTensor> parts);
   // A table of which a batch reads few rows: its gradient and its optimiser state are kept by rows.
-  Parameter& add_table(std::string name, const Shape& shape);
+  Parameter& add_table(std::string name, const Shape& shape, const WeightRole& role = {});
   void allocate();            // values, uninitialised, once
   void allocate_gradients();  // and gradients, when the model is to be trained
   // Moves values, in one transfer, and gradients. Tensors that were handed out stay where they were.
   void to(Device device);
-  void set_precision(Precision precision);  // throws Error for bf16 unless the parameters are f32
 
   // ---- use
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
-  Precision precision() const { return precision_; }
   std::int64_t count() const;                                        // elements of all parameters
   std::span<Parameter* const> parameters() const { return order_; }  // in the order of the flat buffer
-  std::vector<NamedTensor> named() const;         // by checkpoint name, in declaration order
-  NamedTensor find(std::string_view name) const;  // throws Error for an unknown name
+  std::span<const NamedTensor> named() const { return named_; }      // in declaration order
+  // Of this name or role. Throws Error when there is none.
+  const NamedTensor& find(std::string_view name) const;
+  const NamedTensor& find(const WeightRole& role) const;
+  const WeightRole& role(const Parameter& parameter) const;  // of a stacked one: its first part's
   const Tensor& values() const { return values_; }
   std::int64_t offset(const Parameter& parameter) const;  // of its first element in the flat buffer
-  void freeze(const std::function<bool(std::string_view name)>& which);
+  void freeze(const std::function<bool(const WeightRole& role)>& which);
 
   // Forgets gradients, so that the next backward writes instead of adding.
   void clear_gradients() const;
@@ -74,13 +66,12 @@ class ParameterStore {
  private:
   void place_values();
   void place_gradients();
-  Parameter& declare(std::string name, const Shape& shape, std::vector<Parameter::Part> parts);
 
   DType dtype_;
   Device device_;
-  Precision precision_ = Precision::full;
   std::deque<Parameter> parameters_;
   std::deque<Shape> shapes_;
+  std::vector<NamedTensor> named_;
   std::vector<Parameter*> order_;
   Tensor values_;
   Tensor gradients_;
@@ -92,6 +83,7 @@ struct ParameterRun {
   std::int64_t begin = 0;  // elements of the flat buffer
   std::int64_t end = 0;
   bool decays = false;
+  bool fixed = false;
 };
 
 // Calls f with each maximal run of dense parameters that have a gradient, in order.
@@ -101,13 +93,13 @@ void for_each_run(const ParameterStore& store, F&& f) {
   for (Parameter* p : store.parameters()) {
     const bool in = p->has_gradient && !p->by_rows;
     const std::int64_t begin = store.offset(*p);
-    const bool decay = decays(p->name);
-    if (run.first != nullptr && (!in || begin != run.end || decay != run.decays)) {
+    if (run.first != nullptr &&
+        (!in || begin != run.end || p->decays != run.decays || p->fixed != run.fixed)) {
       f(run);
       run.first = nullptr;
     }
     if (!in) continue;
-    if (run.first == nullptr) run = {p, begin, begin, decay};
+    if (run.first == nullptr) run = {p, begin, begin, p->decays, p->fixed};
     run.end = begin + p->value.numel();
   }
   if (run.first != nullptr) f(run);

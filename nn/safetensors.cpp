@@ -250,7 +250,23 @@ void SafetensorsFile::read_i64(std::string_view name, std::int64_t* out, std::in
   }
 }
 
+void SafetensorsFile::read(std::string_view name, const Tensor& out) const {
+  if (out.device() != kCpu) {
+    const Tensor host = Tensor::empty(out.shape(), out.dtype());
+    read(name, host);
+    return out.copy_from(host);
+  }
+  dispatch(out.dtype(), [&](auto element) { read_floats(name, out.host<decltype(element)>(), out.numel()); });
+}
+
 // ---------------------------------------------------------------------------------------------- writing
+
+SafetensorsEntry entry_of(std::string name, const Tensor& values) {
+  SafetensorsEntry entry{.name = std::move(name)};
+  for (int i = 0; i < values.shape().rank(); ++i) entry.shape.push_back(values.shape()[i]);
+  dispatch(values.dtype(), [&](auto element) { entry.data = values.host<const decltype(element)>(); });
+  return entry;
+}
 
 namespace {
 

@@ -106,7 +106,7 @@ class Cache {
       data = memory_.allocate(capacity);
     }
     if (data == nullptr) {
-      fail("out of memory{}: {} bytes wanted, {} in use; a smaller --batch or --max-length needs less",
+      fail("out of memory{}: {} bytes wanted, {} in use; smaller batches or shorter sequences need less",
            device_ == kCpu ? "" : fmt::format(" on {}", to_string(device_)), capacity, stats_.in_use);
     }
     stats_.reserved += capacity;

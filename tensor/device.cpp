@@ -82,11 +82,11 @@ Device device_named(std::string_view name) {
   const std::string reason = cuda::unavailable();
   if (name == "auto") return reason.empty() ? Device{Device::Type::cuda, 0} : kCpu;
   const std::optional<std::int8_t> index = cuda_index(name);
-  if (!index) fail_usage("--device {}: must be auto, cpu, cuda, or cuda:N for the N-th GPU from 0", name);
-  if (!reason.empty()) fail("--device {}: {}; --device cpu computes without a GPU", name, reason);
+  if (!index) fail_usage("device {}: must be auto, cpu, cuda, or cuda:N for the N-th GPU from 0", name);
+  if (!reason.empty()) fail("device {}: {}; cpu computes without a GPU", name, reason);
   const std::size_t count = cuda::devices().size();
   if (static_cast<std::size_t>(*index) >= count)
-    fail("--device {}: there are {} GPUs, counted from 0 (costeff devices lists them)", name, count);
+    fail("device {}: there are {} GPUs, counted from 0 (costeff devices lists them)", name, count);
   return {Device::Type::cuda, *index};
 }
 

@@ -25,7 +25,7 @@ check_style() {
   echo "shellcheck: ${#scripts[@]} files"
   shellcheck "${scripts[@]}" || status=1
   echo "include direction:"
-  python3 tests/architecture/include_direction.py || status=1
+  python3 tests/architecture/house_rules.py || status=1
   return $status
 }
 

@@ -7,7 +7,7 @@
 #include "autograd/lanes.h"
 #include "costeff/audit/moments.h"
 #include "costeff/audit/products.h"
-#include "costeff/exits/classifier.h"
+#include "costeff/exits/multi_exit.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 
@@ -155,7 +155,7 @@ void GradientAuditor::add(const Batch& batch) {
 }
 
 GroupSums& GradientAuditor::group(const Parameter& p) {
-  const Group id = group_of(p.name, audit_.layers);
+  const Group id = group_of(model_.parameters().role(p));
   const auto [at, added] = groups_.try_emplace(id);
   GroupSums& sums = at->second;
   if (added) {
@@ -178,7 +178,7 @@ void GradientAuditor::fold(const LaneGradients& g, const LaneOrder& order, const
   const double square = dot(weights, weights);
   sums.parameters += g.values.shape()[1];
   sums.weights += square;
-  if (decays(g.parameter.name)) sums.decayed += square;
+  if (g.parameter.decays) sums.decayed += square;
   const std::size_t roots = audit_.roots.size();
   const auto lane = [&](std::size_t l) {
     return g.values.slice(static_cast<std::int64_t>(l), static_cast<std::int64_t>(l) + 1);

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "nn/weight_role.h"
+
 namespace costeff::audit {
 
 enum class Kind : std::uint8_t { embedding, low_rank, attention, ffn, layer_norm, exit };
@@ -21,8 +23,6 @@ struct Group {
   std::string name() const;  // "layer 3 attention", "embeddings", "exit 2"
 };
 
-// The part that a parameter belongs to, by its checkpoint name (a stacked one's own: "...self.qkv.weight").
-// `layers` is L. Throws Error for a name that no multi-exit BERT has.
-Group group_of(std::string_view parameter, std::int64_t layers);
+Group group_of(const WeightRole& role);
 
 }  // namespace costeff::audit

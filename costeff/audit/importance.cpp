@@ -145,7 +145,7 @@ ImportanceAudit audit_importance(const Subject& subject, const ImportanceSetting
   audit.loss = exits_loss(subject, settings.loss);
   audit.heads = {.units = Units::heads, .budget = budget(settings.heads, config.heads, "heads", "heads")};
   audit.neurons = {.units = Units::neurons, .budget = budget(settings.ffn, config.ffn, "ffn", "neurons")};
-  if (settings.neurons < 0) fail_usage("--neurons {}: 0 or more", settings.neurons);
+  if (settings.neurons < 0) fail_usage("neurons {}: must be at least 0", settings.neurons);
   const std::vector<Source> sources = loss_sources(subject, audit.loss);
   const RemovalSweep sweep(subject, audit.loss);
   audit.whole = sweep.loss();

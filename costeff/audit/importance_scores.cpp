@@ -50,8 +50,10 @@ std::string exits_loss(const Subject& subject, std::string_view asked) {
   const bool taught = subject.teacher != nullptr;
   if (asked == "auto") return taught ? "predictions" : "labels";
   if (asked == "labels") return "labels";
-  if (asked != "predictions") fail_usage("--loss {}: must be predictions or labels", asked);
-  if (!taught) fail_usage("--loss predictions needs --teacher, whose predictions the exits learn from");
+  if (asked != "predictions") fail_usage("loss {}: must be predictions or labels", asked);
+  if (!taught)
+    fail_usage("loss predictions needs {}, whose predictions the exits learn from",
+               flag_of(&Settings::teacher));
   return "predictions";
 }
 

@@ -10,29 +10,22 @@ namespace costeff::audit {
 Moments::Moments(const ParameterStore& store, const AdamWOptions& options)
     : store_(store), options_(options) {}
 
-void Moments::read(const std::string& checkpoint, std::int64_t steps) {
-  const SafetensorsFile file(checkpoint + "/training.safetensors");
+void Moments::allocate() {
   m_ = Tensor::zeros(store_.values().shape(), store_.dtype());
   v_ = Tensor::zeros(store_.values().shape(), store_.dtype());
-  const auto read = [&](const char* name, const Tensor& to) {
-    if (to.dtype() == DType::f64) {
-      file.read_f64(name, to.data<double>(), to.numel());
-    } else {
-      file.read_f32(name, to.data<float>(), to.numel());
-    }
-  };
-  read("first_moments", m_);
-  read("second_moments", v_);
+}
+
+void Moments::read(const std::string& checkpoint, std::int64_t steps) {
+  const SafetensorsFile file(checkpoint + "/training.safetensors");
+  allocate();
+  file.read("first_moments", m_);
+  file.read("second_moments", v_);
   steps_ = steps;
 }
 
 void Moments::begin() {
   ++steps_;
-  if (!m_.defined()) {
-    m_ = Tensor::zeros(store_.values().shape(), store_.dtype());
-    v_ = Tensor::zeros(store_.values().shape(), store_.dtype());
-    return;
-  }
+  if (!m_.defined()) return allocate();
   dispatch(store_.dtype(), [&](auto element) {
     using T = decltype(element);
     const Kernels<T>& k = kernels<T>(m_.device());

@@ -40,6 +40,7 @@ class Moments {
   std::int64_t steps() const { return steps_; }
 
  private:
+  void allocate();  // zeros
   // Calls f(element of the gradient, element of the flat buffers).
   template <class F>
   void for_each_element(const LaneGradients& gradients, F&& f) const;

@@ -155,9 +155,10 @@ WeightPath trace_path(const Bert& model, const LossOf& loss, const PathQuery& qu
   WeightPath path = Walk(trace, query.weight).take();
   path.terms = trace.terms();
   path.weight = query.weight.name;
+  path.role = query.weight.role;
   path.shape = query.weight.value().shape();
   path.layers = model.config().layers();
-  path.place = place_of(path.weight, path.layers);
+  path.place = place_of(path.role);
   path.equalised = equalise;
   const Tensor gradient = trace.weight_gradient();
   path.gradient = norm_of(gradient);

@@ -51,6 +51,7 @@ struct PartEdge {
 struct WeightPath {
   std::vector<LossTerm> terms;  // that move the weight
   std::string weight;
+  WeightRole role;  // of the weight
   Shape shape;
   WeightPlace place;
   std::int64_t layers = 0;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "costeff/audit/groups.h"
 #include "costeff/audit/loss_roots.h"
 #include "tensor/error.h"
 
@@ -36,11 +35,6 @@ class OnlyOneAsks {
   std::vector<Parameter*> frozen_;
 };
 
-void leave_out(std::string& text, std::string_view part) {
-  const std::size_t at = text.find(part);
-  if (at != std::string::npos) text.erase(at, part.size());
-}
-
 }  // namespace
 
 // ---- recording
@@ -67,10 +61,9 @@ double Recording::value() const {
 
 // ---- weights
 
-WeightPlace place_of(std::string_view parameter, std::int64_t layers) {
-  const Group group = group_of(parameter, layers);
-  if (group.kind == Kind::exit) return {WeightPlace::Kind::exit, group.layer};
-  return {group.layer == 0 ? WeightPlace::Kind::embeddings : WeightPlace::Kind::layer, group.layer};
+WeightPlace place_of(const WeightRole& role) {
+  if (role.exit > 0) return {WeightPlace::Kind::exit, role.exit};
+  return {role.layer == 0 ? WeightPlace::Kind::embeddings : WeightPlace::Kind::layer, role.layer};
 }
 
 std::string to_string(const WeightPlace& place, std::int64_t layers) {
@@ -82,28 +75,6 @@ std::string to_string(const WeightPlace& place, std::int64_t layers) {
 double equalisation_factor(const WeightPlace& place, std::int64_t layers) {
   if (place.kind == WeightPlace::Kind::exit) return 1;
   return 1.0 / static_cast<double>(layers - std::max<std::int64_t>(place.number, 1) + 1);
-}
-
-std::string short_name(std::string_view parameter) {
-  std::string name(parameter);
-  if (name.starts_with("bert.")) name.erase(0, 5);
-  if (name.starts_with("encoder.")) name.erase(0, 8);
-  leave_out(name, ".self");
-  leave_out(name, ".dense");
-  return name;
-}
-
-std::optional<NamedTensor> find_weight(const ParameterStore& parameters, std::string_view name) {
-  const std::string wanted = short_name(name);
-  const std::string ending = fmt::format(".{}", wanted);
-  std::vector<NamedTensor> found;
-  for (NamedTensor& tensor : parameters.named()) {
-    const std::string own = short_name(tensor.name);
-    if (own == wanted) return std::move(tensor);
-    if (own.ends_with(ending)) found.push_back(std::move(tensor));
-  }
-  if (found.size() != 1) return std::nullopt;
-  return std::move(found.front());
 }
 
 // ---- trace
@@ -147,12 +118,11 @@ Trace::Trace(const Bert& model, const LossOf& loss, const PathQuery& query, bool
 }
 
 void Trace::fail_unreached(const PathQuery& query, std::int64_t layers) const {
-  const WeightPlace place = place_of(query.weight.name, layers);
+  const WeightPlace place = place_of(query.weight.role);
   const std::string what = fmt::format("nothing leads from {} to {}, a weight of {}", query.from,
                                        query.weight.name, to_string(place, layers));
   if (place.kind == WeightPlace::Kind::exit)
-    fail_usage("{}: only the losses of exit {} itself move it (--from exit.{})", what, place.number,
-               place.number);
+    fail_usage("{}: only the losses of exit {} itself move it (exit.{})", what, place.number, place.number);
   if (place.kind == WeightPlace::Kind::layer) {
     fail_usage(
         "{}: a loss at exit or layer k reads the states up to h_k, so only those at {} and above move it",

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -48,17 +47,11 @@ struct WeightPlace {
   Kind kind = Kind::embeddings;
   std::int64_t number = 0;
 };
-WeightPlace place_of(std::string_view parameter, std::int64_t layers);
+WeightPlace place_of(const WeightRole& role);
 // "layer 3 of 12", "exit 5 of 12", "the embeddings"
 std::string to_string(const WeightPlace& place, std::int64_t layers);
 // What equalisation makes of a weight's gradient: 1/(L-m+1) in layer m, 1/L in the embeddings, 1 at an exit.
 double equalisation_factor(const WeightPlace& place, std::int64_t layers);
-
-// A weight by its checkpoint name; `bert.`, `encoder.`, `.self` and `.dense` may be left out, and everything
-// before the last parts where they name one weight alone. Nothing for other names.
-std::optional<NamedTensor> find_weight(const ParameterStore& parameters, std::string_view name);
-// The name with all that left out: "layer.0.attention.query.weight".
-std::string short_name(std::string_view parameter);
 
 struct PathQuery {
   std::string from;

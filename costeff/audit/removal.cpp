@@ -15,39 +15,21 @@ class ZeroedColumns {
  public:
   // Column place * width and the width - 1 after it, for each place.
   ZeroedColumns(Tensor matrix, std::span<const std::int64_t> places, std::int64_t width)
-      : matrix_(std::move(matrix)), places_(places.begin(), places.end()), width_(width) {
-    for_each([&](auto* element) {
-      before_.push_back(static_cast<double>(*element));
-      *element = 0;
+      : matrix_(std::move(matrix)), before_(matrix_.clone()) {
+    dispatch(matrix_.dtype(), [&](auto element) {
+      auto* row = matrix_.host<decltype(element)>();
+      for (std::int64_t r = 0; r < matrix_.shape()[0]; ++r, row += matrix_.shape().cols()) {
+        for (const std::int64_t place : places) std::fill_n(row + place * width, width, 0);
+      }
     });
   }
-  ~ZeroedColumns() {
-    auto next = before_.begin();
-    for_each([&](auto* element) {
-      *element = static_cast<std::remove_pointer_t<decltype(element)>>(*next++);  // exact: it was one
-    });
-  }
+  ~ZeroedColumns() { matrix_.copy_from(before_); }
   ZeroedColumns(const ZeroedColumns&) = delete;
   ZeroedColumns& operator=(const ZeroedColumns&) = delete;
 
  private:
-  template <class F>
-  void for_each(F&& f) const {
-    dispatch(matrix_.dtype(), [&](auto type) {
-      const std::int64_t cols = matrix_.shape().cols();
-      for (std::int64_t r = 0; r < matrix_.shape()[0]; ++r) {
-        for (const std::int64_t place : places_) {
-          auto* element = matrix_.host<decltype(type)>() + r * cols + place * width_;
-          for (std::int64_t c = 0; c < width_; ++c) f(element + c);
-        }
-      }
-    });
-  }
-
   Tensor matrix_;
-  std::vector<std::int64_t> places_;
-  std::int64_t width_;
-  std::vector<double> before_;
+  Tensor before_;
 };
 
 }  // namespace
@@ -65,7 +47,7 @@ RemovalSweep::RemovalSweep(const Subject& subject, std::string loss)
   std::chrono::duration<double> spent{0};
   for (const Batch& batch : subject.batches) {
     const TokenBatch tokens = token_batch(batch);
-    Part part{.batch = &batch, .layout = tokens.layout};
+    BatchStates part{.batch = &batch, .layout = tokens.layout};
     if (subject.teacher != nullptr) part.target = (*subject.teacher)(batch, tokens);
     if (!features) part.target.hidden.clear();
     for (Tensor& logits : part.target.logits) logits = logits.to(DType::f64);
@@ -82,7 +64,7 @@ RemovalSweep::RemovalSweep(const Subject& subject, std::string loss)
   seconds_per_layer_ = spent.count() / static_cast<double>(layers);
 }
 
-void RemovalSweep::add_losses(const Part& part, std::span<const Variable> hidden, std::int64_t from,
+void RemovalSweep::add_losses(const BatchStates& part, std::span<const Variable> hidden, std::int64_t from,
                               std::vector<double>& exits, std::vector<double>& features) const {
   const double share =
       static_cast<double>(part.batch->sequences()) / static_cast<double>(subject_.data.size());
@@ -112,14 +94,12 @@ SampleLoss RemovalSweep::change(Units units, std::int64_t k, std::span<const std
   const std::int64_t width = heads ? config.heads[at] : config.ffn[at];
   if (std::any_of(places.begin(), places.end(), [&](std::int64_t p) { return p < 0 || p >= width; }))
     fail("removal: layer {} has {} {}", k, width, heads ? "heads" : "neurons");
-  const ZeroedColumns removed(
-      model_.parameters()
-          .find(fmt::format("bert.encoder.layer.{}.{}output.dense.weight", k - 1, heads ? "attention." : ""))
-          .value(),
-      places, heads ? config.head_dim : 1);
+  const Part weight = heads ? Part::attention_output : Part::ffn_out;
+  const ZeroedColumns removed(model_.parameters().find({.part = weight, .layer = k}).value(), places,
+                              heads ? config.head_dim : 1);
   SampleLoss change{std::vector<double>(loss_of_all_.exits.size(), 0.0), 0};
   std::vector<double> features(features_.size(), 0.0);
-  for (const Part& part : parts_) {
+  for (const BatchStates& part : parts_) {
     std::vector<Variable> hidden(part.hidden.begin(), part.hidden.begin() + k);
     Forward forward;
     for (std::int64_t j = k; j <= config.layers(); ++j)
@@ -137,7 +117,7 @@ SampleLoss RemovalSweep::change(Units units, std::int64_t k, std::span<const std
 
 std::size_t RemovalSweep::bytes() const {
   std::size_t bytes = 0;
-  for (const Part& part : parts_) {
+  for (const BatchStates& part : parts_) {
     for (const Variable& h : part.hidden) bytes += h.value().bytes();
     for (const Tensor& h : part.target.hidden) bytes += h.bytes();
   }

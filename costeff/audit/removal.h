@@ -38,7 +38,7 @@ class RemovalSweep {
   double seconds_per_layer() const { return seconds_per_layer_; }  // as the first pass took
 
  private:
-  struct Part {  // a batch
+  struct BatchStates {
     const Batch* batch;
     LayoutPtr layout;
     TeacherOutputs target;         // f64 logits; hidden states where features are learnt from
@@ -47,13 +47,13 @@ class RemovalSweep {
 
   // What layers from..L give, times the batch's share of the sample: their exits' losses added to `exits`,
   // the loss of h_i added to features[i].
-  void add_losses(const Part& part, std::span<const Variable> hidden, std::int64_t from,
+  void add_losses(const BatchStates& part, std::span<const Variable> hidden, std::int64_t from,
                   std::vector<double>& exits, std::vector<double>& features) const;
 
   const Subject& subject_;
   const Bert& model_;
   std::string loss_;
-  std::vector<Part> parts_;
+  std::vector<BatchStates> parts_;
   SampleLoss loss_of_all_;
   std::vector<double> features_;  // of h_0..h_L; empty where there are none to learn from
   double seconds_per_layer_ = 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "costeff/train/run_folder.h"
+#include "costeff/train/settings.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {
@@ -54,7 +55,7 @@ void read_lines(const std::string& path, RunLog& run) {
     try {
       read_line(entry, run);
     } catch (const Json::exception&) {
-      fail("{}: line {}: not what --audit-every writes", path, line);
+      fail("{}: line {}: not what {} writes", path, line, flag_of(&Settings::audit_every));
     }
   }
 }

@@ -36,16 +36,11 @@ RunState newest_state(const std::string& run) {
 void read_weights(const RunState& run, const Bert& model) {
   const std::optional<ExitConfig>& exits = model.config().exits;
   if (run.pooling && exits && *run.pooling != exits->pooling) {
-    fail("{}: the run's exits read \"{}\", the model's \"{}\"; --model must be the run's own", run.checkpoint,
-         name_of(*run.pooling), name_of(exits->pooling));
+    fail("{}: the run's exits read \"{}\", the model's \"{}\"; the model must be the run's own",
+         run.checkpoint, name_of(*run.pooling), name_of(exits->pooling));
   }
   const SafetensorsFile file(run.checkpoint + "/training.safetensors");
-  const Tensor weights = model.parameters().values();
-  if (weights.dtype() == DType::f64) {
-    file.read_f64("weights", weights.data<double>(), weights.numel());
-  } else {
-    file.read_f32("weights", weights.data<float>(), weights.numel());
-  }
+  file.read("weights", model.parameters().values());
 }
 
 }  // namespace costeff::audit

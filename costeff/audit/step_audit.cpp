@@ -22,13 +22,13 @@ Json conflict_of(const std::vector<LossRoot>& roots, const std::vector<double>& 
 
 }  // namespace
 
-Json audit_step(Tape& tape, const Variable& loss, std::int64_t layers) {
+Json audit_step(Tape& tape, const Variable& loss, const ParameterStore& parameters) {
   const std::vector<LossRoot> roots = loss_roots(tape, loss);
   const std::size_t count = roots.size() + 1;            // and the whole loss
   std::map<std::int64_t, std::vector<double>> products;  // by layer, [count, count]
   double square = 0;
   backward_lanes(tape, lanes_of(roots, loss, true), [&](const LaneGradients& g) {
-    const Group group = group_of(g.parameter.name, layers);
+    const Group group = group_of(parameters.role(g.parameter));
     if (group.kind == Kind::exit) {
       const Tensor joint =
           g.values.slice(static_cast<std::int64_t>(count) - 1, static_cast<std::int64_t>(count));

@@ -3,6 +3,7 @@
 
 #include "autograd/tape.h"
 #include "costeff/json.h"
+#include "nn/parameters.h"
 
 namespace costeff::audit {
 
@@ -13,6 +14,6 @@ namespace costeff::audit {
 //                "conflict": {"between": [root, root], "cosine": the smallest of two exits'} or null}, ...]}
 // Gradients are as the step has them, equalised or not. One walk back over the tape, a lane per root; neither
 // the tape nor any gradient is changed, so that a run that is looked at has the bits of one that is not.
-Json audit_step(Tape& tape, const Variable& loss, std::int64_t layers);
+Json audit_step(Tape& tape, const Variable& loss, const ParameterStore& parameters);
 
 }  // namespace costeff::audit

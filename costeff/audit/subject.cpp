@@ -12,29 +12,31 @@ namespace {
 constexpr std::uint32_t kAuditSample = 4;
 constexpr std::int64_t kMostBatches = 1'000'000'000, kMostSequences = 65536;
 
+// Whether hidden states are distilled, too.
+bool distils(const SubjectSettings& settings) {
+  return settings.stage == "recover";
+}
+
 void check(const SubjectSettings& settings) {
   const Settings& s = settings.training;
-  if (s.model.empty()) fail_usage("--model is missing: which model is audited?");
-  if (s.data.empty()) fail_usage("--data is missing: a file, or a folder with the task's files");
-  if (s.task.empty() == s.columns.empty()) fail_usage("one of --task and --columns is needed");
-  if (!s.labels.empty() && s.columns.empty())
-    fail_usage("--labels goes with --columns; {} has its own", s.task);
-  if (settings.stage != Stage::assist && settings.stage != Stage::recover)
-    fail_usage("--stage must be ta or recover");
-  if (settings.stage == Stage::recover && s.teacher.empty())
-    fail_usage("--stage recover needs --teacher, whose predictions and hidden states are distilled");
-  if (s.teacher.empty() && s.prediction != Prediction::automatic) {
-    fail_usage("--prediction {}: goes with --teacher; without one exits learn from labels alone",
-               name_of(s.prediction));
-  }
-  check_prediction(settings.stage, s);
+  if (s.model.empty()) fail_setting(&Settings::model, s, "which model is audited?");
+  if (s.data.empty())
+    fail_setting(&Settings::data, s, "a file, or a folder with the task's files, is needed");
+  check_task(s);
+  if (distils(settings) && s.teacher.empty())
+    fail_setting(&Settings::teacher, s,
+                 "recovery distils its predictions and hidden states: which one is it?");
+  if (s.teacher.empty() && s.prediction != Prediction::automatic)
+    fail_setting(&Settings::prediction, s, "without {} exits learn from labels alone",
+                 flag_of(&Settings::teacher));
+  check_prediction(costeff_stage(settings.stage).uses, s);
   // Their product is a number of sentences.
   if (settings.batches < 1 || settings.batches > kMostBatches)
-    fail_usage("--batches {}: must be from 1 to {}", settings.batches, kMostBatches);
+    fail_usage("batches {}: must be from 1 to {}", settings.batches, kMostBatches);
   if (s.batch < 1 || s.batch > kMostSequences)
-    fail_usage("--batch {}: must be from 1 to {} sentences", s.batch, kMostSequences);
+    fail_setting(&Settings::batch, s, "must be from 1 to {} sentences", kMostSequences);
   if (settings.dtype != DType::f32 && settings.dtype != DType::f64)
-    fail_usage("--dtype {}: must be f32 or f64", name_of(settings.dtype));
+    fail_usage("dtype {}: must be f32 or f64", name_of(settings.dtype));
 }
 
 // The model with its own exits, which must have been trained for this task; or with new ones.
@@ -44,7 +46,7 @@ Classifier load_audited(const Settings& s, const Task& task, DType dtype, const 
   LoadReport report;
   if (!BertConfig::read(folder + "/config.json").exits) {
     note(fmt::format("{} has no exits: new ones, untrained, are put on it", folder));
-    return load_student(Stage::assist, s, task, sample, &report, dtype);
+    return load_student(costeff_stage("assist"), s, task, sample, &report, dtype);
   }
   Classifier classifier = load_classifier(s.model, {.dtype = dtype, .labels = class_names(task)}, &report);
   if (!report.initialised.empty()) {
@@ -88,10 +90,9 @@ std::vector<Batch> cut(const EncodedDataset& data, std::int64_t size) {
 }  // namespace
 
 Variable Subject::loss(Forward& forward, const Batch& batch, const TokenBatch& tokens, bool equalise) const {
-  if (teacher == nullptr) return hard_loss(multi_exit(*student.model, forward, tokens, equalise), batch);
-  Settings settings = training;
-  settings.no_equalise = !equalise;
-  return step_loss(settings, phase, false, *student.model, teacher.get(), forward, batch, tokens);
+  Phase audited = phase;
+  audited.equalise = equalise;
+  return step_loss(audited, false, *student.model, teacher.get(), forward, batch, tokens);
 }
 
 Subject load_subject(const SubjectSettings& settings,
@@ -99,18 +100,18 @@ Subject load_subject(const SubjectSettings& settings,
   check(settings);
   Settings s = settings.training;
   if (s.prediction == Prediction::automatic && !s.teacher.empty()) s.prediction = Prediction::soft;
-  s = decided(settings.stage, std::move(s));
+  s = decided(costeff_stage(settings.stage), std::move(s));
   const std::string folder = resolve_model(s.model);
-  const std::int64_t positions = BertConfig::read(folder + "/config.json").max_position_embeddings;
-  if (s.max_length > positions)
-    fail_usage("--max-length {}: the model has {} positions", s.max_length, positions);
+  check_positions(s, BertConfig::read(folder + "/config.json").max_position_embeddings);
   Task task = s.columns.empty() ? find_task(s.task) : custom_task(s.columns, s.labels);
   if (task.labels.empty() && !task.regression) task.labels = BertConfig::read(folder + "/config.json").labels;
   EncodedDataset data = load_sentences(settings, task, Tokenizer::from_folder(folder), note);
   Classifier student = load_audited(s, task, settings.dtype, data, note);
-  std::unique_ptr<Teacher> teacher = s.teacher.empty() ? nullptr : load_teacher(s, task, student);
+  std::unique_ptr<Teacher> teacher =
+      s.teacher.empty() ? nullptr : load_teacher(s, task, student, distils(settings));
   Phase phase;
-  phase.features = settings.stage == Stage::recover && !s.no_features;
+  phase.loss = teacher == nullptr ? std::vector{labels_term(1)} : prediction_terms(s, LossTerm::Exits::all);
+  if (teacher != nullptr && distils(settings) && !s.no_features) phase.loss.push_back(states_term());
   std::vector<Batch> batches = cut(data, s.batch);
   return {std::move(s),       std::move(phase), std::move(task),   std::move(student),
           std::move(teacher), std::move(data),  std::move(batches)};

@@ -5,18 +5,20 @@
 #include <string>
 #include <vector>
 
-#include "costeff/methods/distillation.h"
-#include "costeff/train/plan.h"
+#include "costeff/methods/costeff.h"
+#include "costeff/train/stage.h"
+#include "costeff/train/step_loss.h"
+#include "costeff/train/student.h"
 
 namespace costeff::audit {
 
 struct SubjectSettings {
   // Model, teacher, task, data (a file, or a folder whose `split` is read), batch, max_length, seed and what
   // the loss is made of (prediction, temperature, no_features, exit_losses), as for training.
-  Settings training = default_settings(Stage::assist);
-  // Whose loss: assist (predictions) or recover (predictions and features). Without a teacher it is the hard
+  Settings training = costeff_stage("assist").defaults;
+  // Whose loss: assist (predictions) or recover (predictions and hidden states). Without a teacher it is the
   // labels' at every exit.
-  Stage stage = Stage::assist;
+  std::string stage = "assist";
   std::string split = "train";
   std::int64_t batches = 4;
   DType dtype = DType::f32;  // f64 for identities to the last digits
@@ -24,7 +26,7 @@ struct SubjectSettings {
 
 struct Subject {
   Settings training;  // decided
-  Phase phase;
+  Phase phase;        // of which the loss is audited
   Task task;
   Classifier student;                // of the settings' dtype
   std::unique_ptr<Teacher> teacher;  // of the same dtype; or null

@@ -50,34 +50,6 @@ Flops flops_of(const BertConfig& config, const Load& load) {
 
 }  // namespace
 
-std::int64_t ParameterCounts::total() const {
-  std::int64_t sum = std::accumulate(layers.begin(), layers.end(), embeddings);
-  for (const auto& exit : exits) sum += exit.total();
-  return sum;
-}
-
-ParameterCounts count_parameters(const BertConfig& config) {
-  config.check("cost model");
-  const std::int64_t hidden = config.hidden_size;
-  const std::int64_t rank = config.embedding_rank;
-  const std::int64_t words = rank == -1 ? config.vocab_size * hidden : (config.vocab_size + hidden) * rank;
-  const std::int64_t norm = 2 * hidden;
-  ParameterCounts counts;
-  counts.embeddings = words + (config.max_position_embeddings + config.type_vocab_size) * hidden + norm;
-  for (std::size_t k = 0; k < config.heads.size(); ++k) {
-    const std::int64_t width = config.heads[k] * config.head_dim;
-    const std::int64_t ffn = config.ffn[k];
-    counts.layers.push_back(3 * (hidden + 1) * width + (width + 1) * hidden + (hidden + 1) * ffn +
-                            (ffn + 1) * hidden + 2 * norm);
-  }
-  for (std::int64_t i = config.first_exit(); i <= config.layers(); ++i) {
-    const ExitShape shape = config.exit_shape(i);
-    counts.exits.push_back({.dense = shape.dense ? (shape.read + 1) * hidden : 0,
-                            .classifier = (shape.classifier + 1) * config.num_labels()});
-  }
-  return counts;
-}
-
 double Flops::until(std::int64_t exit) const {
   const auto last = static_cast<std::int64_t>(layers.size());
   if (exit < first || exit > last) fail("there is no exit {}; the model has {} to {}", exit, first, last);

@@ -1,4 +1,4 @@
-// The cost model: parameters of a BERT, and FLOPs of its forward pass, from the sizes alone.
+// The cost model: FLOPs of a BERT's forward pass, from the sizes alone. (nn/bert_config.h counts parameters.)
 //
 // FLOPs are those of matrix products, a multiply-add counts 2: what the tape counts when the pass is really
 // computed with all exits (costeff/multi_exit.h), number for number. Lookups, biases, activations, softmax,
@@ -10,8 +10,7 @@
 //   layer        8 n H w  +  4 n^2 w  +  4 n H F             (projections, scores and context, feed-forward)
 //   exit         2 x C, or with a dense layer 2 x H + 2 H C  (one row a sequence)
 //
-// They are whole numbers, exact below 2^53. Parameters count the word embedding; the published figures of
-// COST-EFF (Shen et al., EMNLP 2022) do so too.
+// They are whole numbers, exact below 2^53.
 #pragma once
 
 #include <cstdint>
@@ -22,27 +21,6 @@
 #include "nn/bert_config.h"
 
 namespace costeff {
-
-// Of one exit: its dense layer (BERT's pooler in a model without exits; else 0 unless it has one), and its
-// classifier.
-template <class T>
-struct ExitCost {
-  T dense = 0;
-  T classifier = 0;
-
-  T total() const { return dense + classifier; }
-};
-
-struct ParameterCounts {
-  std::int64_t embeddings = 0;
-  std::vector<std::int64_t> layers;           // [L]
-  std::vector<ExitCost<std::int64_t>> exits;  // of exits first..L; of a model without: its one classifier
-
-  std::int64_t total() const;
-};
-
-// Throws Error as BertConfig::check does.
-ParameterCounts count_parameters(const BertConfig& config);
 
 struct LayerFlops {
   double projections = 0;  // query, key, value and attention's output

@@ -8,7 +8,7 @@
 #include <numeric>
 #include <string>
 
-#include "costeff/exits/classifier.h"
+#include "costeff/exits/multi_exit.h"
 
 namespace costeff {
 namespace {
@@ -16,9 +16,10 @@ namespace {
 // The sequences of a batch that have not left, and what of their hidden states is still needed.
 class Remaining {
  public:
-  Remaining(const Bert& model, const TokenBatch& batch)
+  Remaining(const Bert& model, const TokenBatch& batch, Precision precision)
       : model_(model),
         exits_(model.config().exits.value_or(ExitConfig{})),
+        forward_(precision),
         layout_(batch.layout),
         sequences_(static_cast<std::size_t>(layout_->sequences())),
         hidden_(model.embed(forward_, batch)) {
@@ -41,7 +42,9 @@ class Remaining {
     }
   }
 
-  Tensor logits(std::int64_t i) { return model_.exit_logits(forward_, i, states_, layout_).value(); }
+  Tensor logits(std::int64_t i) {
+    return model_.exit_logits(forward_, i, states_, layout_, Bert::Rows::pooled).value();
+  }
 
   // After advance(k): goes on with some of them, by their place among those that remain. Computing a [CLS]
   // row again costs less than putting rows back together would.
@@ -102,7 +105,7 @@ double four_digits(double x) {
 
 // The entropies that occur at all exits but the last, ascending. Throws UsageError for a regression.
 std::vector<double> early_entropies(const ExitLogits& logits) {
-  check_threshold(0, logits.labels);
+  check_rule(entropy_below(0), logits.labels);
   const auto columns = static_cast<std::size_t>(logits.labels);
   std::vector<double> entropies;
   for (std::size_t i = 0; i + 1 < logits.exits.size(); ++i) {
@@ -127,15 +130,17 @@ std::vector<std::ptrdiff_t> classes(std::span<const double> logits, std::size_t 
 
 }  // namespace
 
-EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold) {
+EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, const ExitRule& rule,
+                            Precision precision) {
   const std::int64_t layers = model.config().layers();
   const auto labels = static_cast<std::size_t>(model.config().num_labels());
-  check_threshold(threshold, model.config().num_labels());
-  Remaining remaining(model, batch);
+  check_rule(rule, model.config().num_labels());
+  Remaining remaining(model, batch, precision);
   const std::size_t sequences = remaining.sequences().size();
   EarlyExitOutputs out{.exits = CachedVector<std::int64_t>(sequences),
                        .logits = CachedVector<double>(sequences * labels)};
   CachedVector<std::int32_t> staying;
+  CachedVector<ExitMemory> memories(sequences);
   for (std::int64_t k = 1; k <= layers; ++k) {
     remaining.advance(k);
     if (k < model.config().first_exit()) continue;
@@ -148,7 +153,7 @@ EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double t
       for (std::size_t c = 0; c < labels; ++c)
         row[c] = logits.at(static_cast<std::int64_t>(place * labels + c));
       out.exits[s] = k;  // of those that go on, the last exit writes both again
-      if (!(entropy(row) < threshold)) staying.push_back(static_cast<std::int32_t>(place));
+      if (!leaves(rule, row, memories[s])) staying.push_back(static_cast<std::int32_t>(place));
     }
     if (staying.empty()) break;
     if (k < layers) remaining.go_on(k, staying);
@@ -190,7 +195,7 @@ double consistent_threshold(const ExitLogits& logits, double share) {
   const auto full = classes(logits.exits.back(), columns);
   for (std::size_t q = kQuantiles; q > 0; --q) {
     const double threshold = entropies[q * (entropies.size() - 1) / kQuantiles];
-    const auto early = classes(choose_exits(logits, threshold).logits, columns);
+    const auto early = classes(choose_exits(logits, entropy_below(threshold)).logits, columns);
     const auto same = std::inner_product(full.begin(), full.end(), early.begin(), std::size_t{0},
                                          std::plus<>(), std::equal_to<>());
     if (static_cast<double>(full.size() - same) <= share * static_cast<double>(full.size())) return threshold;
@@ -199,11 +204,11 @@ double consistent_threshold(const ExitLogits& logits, double share) {
 }
 
 EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,
-                               double threshold, const EvaluateOptions& options) {
+                               const ExitRule& rule, const EvaluateOptions& options) {
   require_outputs(model.config().num_labels(), task);
   EarlyEvaluation result;
   const double seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
-    const EarlyExitOutputs outputs = early_exit(model, token_batch(batch), threshold);
+    const EarlyExitOutputs outputs = early_exit(model, token_batch(batch), rule, options.precision);
     result.choice.exits.insert(result.choice.exits.end(), outputs.exits.begin(), outputs.exits.end());
     result.choice.logits.insert(result.choice.logits.end(), outputs.logits.begin(), outputs.logits.end());
   });

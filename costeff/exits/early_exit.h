@@ -1,6 +1,6 @@
-// Early exit: each sequence answers at the first exit whose entropy is below a threshold, and the layers
-// after it do not compute its rows. The rule is choose_exits()'s, which needs every exit's logits; this does
-// the work up to a sequence's exit alone.
+// Early exit: each sequence answers at the first exit where a rule says so, and the layers after it do not
+// compute its rows. choose_exits() gives the same answers from every exit's logits; this does the work up to
+// a sequence's exit alone.
 #pragma once
 
 #include "costeff/exits/evaluate.h"
@@ -13,8 +13,9 @@ struct EarlyExitOutputs {
 };
 
 // Without a tape. A batch gives each sequence what it gets alone, but for rounding. Throws UsageError as
-// check_threshold() does.
-EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, double threshold);
+// check_rule() does.
+EarlyExitOutputs early_exit(const Bert& model, const TokenBatch& batch, const ExitRule& rule,
+                            Precision precision = Precision::full);
 
 struct EarlyEvaluation {
   Evaluation evaluation;             // of the answers given
@@ -24,9 +25,9 @@ struct EarlyEvaluation {
 };
 
 // Scores a model that exits early. Throws Error when the model's outputs are not the task's, UsageError as
-// check_threshold() does.
+// check_rule() does.
 EarlyEvaluation evaluate_early(const Bert& model, const Task& task, const EncodedDataset& data,
-                               double threshold, const EvaluateOptions& options = {});
+                               const ExitRule& rule, const EvaluateOptions& options = {});
 
 // The largest threshold, of a hundred quantiles of the entropies of all exits but the last, at which at most
 // `share` of the sequences get another class than at full depth; 0 if there is none. Labels are not asked:

@@ -6,7 +6,6 @@
 #include <numeric>
 #include <optional>
 
-#include "costeff/exits/classifier.h"
 #include "costeff/exits/multi_exit.h"
 #include "tensor/error.h"
 
@@ -17,14 +16,6 @@ std::vector<std::int32_t> all_of(const EncodedDataset& data) {
   std::vector<std::int32_t> sequences(data.size());
   std::iota(sequences.begin(), sequences.end(), 0);
   return sequences;
-}
-
-// ln sum e^z, without overflow.
-double log_sum_exp(std::span<const double> z) {
-  const double largest = *std::max_element(z.begin(), z.end());
-  double total = 0;
-  for (const double x : z) total += std::exp(x - largest);
-  return largest + std::log(total);
 }
 
 void append(const Tensor& logits, std::vector<double>& to) {
@@ -101,7 +92,7 @@ ExitLogits predict_last_exit(const Bert& model, const EncodedDataset& data, cons
                  .labels = model.config().num_labels(),
                  .exits = std::vector<std::vector<double>>(1)};
   out.seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
-    Forward forward;
+    Forward forward(options.precision);
     append(model.logits(forward, token_batch(batch)).value(), out.exits[0]);
   });
   return out;
@@ -114,7 +105,7 @@ ExitLogits predict_exits(const Bert& model, const EncodedDataset& data, const Ev
                  .exits = std::vector<std::vector<double>>(
                      static_cast<std::size_t>(model.config().layers() - first + 1))};
   out.seconds = visit_batches(data, options, [&](std::size_t, const Batch& batch) {
-    Forward forward;
+    Forward forward(options.precision);
     const MultiExitOutputs outputs = multi_exit(model, forward, token_batch(batch), false);
     for (std::size_t i = 0; i < out.exits.size(); ++i) append(outputs.logits[i].value(), out.exits[i]);
   });
@@ -137,31 +128,16 @@ ExitsEvaluation evaluate_exits(const Bert& model, const Task& task, const Encode
   return evaluate_exits(predict_exits(model, data, options), task, data);
 }
 
-double entropy(std::span<const double> logits) {
-  const double normaliser = log_sum_exp(logits);
-  double sum = 0;
-  for (const double z : logits) {
-    const double log_p = z - normaliser;
-    const double p = std::exp(log_p);
-    if (p != 0) sum -= p * log_p;
-  }
-  return sum;
-}
-
-void check_threshold(double threshold, std::int64_t labels) {
-  if (!(threshold >= 0)) fail_usage("an entropy threshold of {}: must be 0 or more, in nats", threshold);
-  if (labels == 1) fail_usage("an entropy threshold is for classes: a regression answers at its last exit");
-}
-
-ExitChoice choose_exits(const ExitLogits& logits, double threshold) {
-  check_threshold(threshold, logits.labels);
+ExitChoice choose_exits(const ExitLogits& logits, const ExitRule& rule) {
+  check_rule(rule, logits.labels);
   const auto columns = static_cast<std::size_t>(logits.labels);
   const std::size_t sequences = logits.exits[0].size() / columns;
   ExitChoice choice;
   for (std::size_t s = 0; s < sequences; ++s) {
     const auto row = [&](std::size_t i) { return std::span(logits.exits[i]).subspan(s * columns, columns); };
+    ExitMemory memory;
     std::size_t i = 0;
-    while (i + 1 < logits.exits.size() && !(entropy(row(i)) < threshold)) ++i;
+    while (i + 1 < logits.exits.size() && !leaves(rule, row(i), memory)) ++i;
     choice.exits.push_back(logits.first + static_cast<std::int64_t>(i));
     choice.logits.insert(choice.logits.end(), row(i).begin(), row(i).end());
   }

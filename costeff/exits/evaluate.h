@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "costeff/exits/exit_rule.h"
 #include "data/batches.h"
 #include "data/task.h"
 #include "nn/bert.h"
@@ -25,6 +26,7 @@ struct Evaluation {
 struct EvaluateOptions {
   std::size_t batch = 32;
   std::size_t pad_to = 0;  // 0: packed
+  Precision precision = Precision::full;
   std::function<void(std::size_t done, std::size_t total)> progress;
 };
 
@@ -66,16 +68,9 @@ struct ExitChoice {
   std::vector<double> logits;       // [sequences, labels]
 };
 
-// Entropy of softmax(logits) in nats: -sum p ln p with 0 ln 0 = 0; nan if a logit is nan.
-double entropy(std::span<const double> logits);
-
-// Throws UsageError if the threshold is negative or nan, or if there is one output: a regression has no
-// entropy, and always answers at exit L.
-void check_threshold(double threshold, std::int64_t labels);
-
-// A sequence leaves at the first exit whose entropy is below the threshold (COST-EFF, section 3.3); exit L
-// always answers. Throws as check_threshold() does.
-ExitChoice choose_exits(const ExitLogits& logits, double threshold);
+// Each sequence leaves at the first exit where the rule says so; exit L always answers. Throws as
+// check_rule() does.
+ExitChoice choose_exits(const ExitLogits& logits, const ExitRule& rule);
 
 // The parts that evaluations are made of.
 

@@ -17,6 +17,12 @@ Variable rescale_branch(Forward& forward, const Variable& state, std::int64_t k,
 
 }  // namespace
 
+TokenBatch token_batch(const Batch& batch) {
+  const Shape rows{static_cast<std::int64_t>(batch.tokens())};
+  return {Tensor::from(std::span(batch.ids), rows), Tensor::from(std::span(batch.token_types), rows),
+          Tensor::from(std::span(batch.positions), rows), make_layout(batch.offsets, batch.lengths)};
+}
+
 MultiExitOutputs multi_exit(const Bert& model, Forward& forward, const TokenBatch& batch, bool equalise) {
   const std::int64_t layers = model.config().layers();
   MultiExitOutputs out;

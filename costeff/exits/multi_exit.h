@@ -12,9 +12,13 @@
 
 #include <vector>
 
+#include "data/batches.h"
 #include "nn/bert.h"
 
 namespace costeff {
+
+// A batch's rows as the model reads them.
+TokenBatch token_batch(const Batch& batch);
 
 struct MultiExitOutputs {
   std::int64_t first = 1;        // the number of the exit of logits[0]

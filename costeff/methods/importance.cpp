@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "costeff/exits/classifier.h"
+#include "costeff/exits/multi_exit.h"
 #include "tensor/error.h"
 
 namespace costeff {
@@ -54,8 +54,10 @@ void add_unit_sums(const Bert& model, UnitSum sum, double factor,
                    const std::function<Tensor(Parameter& parameter)>& gradient_of, ImportanceScores& to) {
   const BertConfig& config = model.config();
   for (std::size_t k = 0; k < config.heads.size(); ++k) {
-    const auto add = [&](const char* name, bool columns, std::int64_t width, std::vector<double>& sums) {
-      const NamedTensor t = model.parameters().find(fmt::format("bert.encoder.layer.{}.{}", k, name));
+    const auto add = [&](Part part, Piece piece, std::int64_t width, std::vector<double>& sums) {
+      const bool columns = part == Part::attention_output || part == Part::ffn_out;
+      const NamedTensor& t =
+          model.parameters().find({.part = part, .layer = static_cast<std::int64_t>(k) + 1, .piece = piece});
       const Tensor whole = gradient_of(*t.parameter);
       if (!whole.defined()) return;
       const Tensor g = whole.slice(t.begin, t.end).to(kCpu), w = t.value().to(kCpu);
@@ -70,25 +72,25 @@ void add_unit_sums(const Bert& model, UnitSum sum, double factor,
         }
       });
     };
-    add("attention.output.dense.weight", true, config.head_dim, to.heads[k]);
-    add("output.dense.weight", true, 1, to.neurons[k]);
+    add(Part::attention_output, Piece::weight, config.head_dim, to.heads[k]);
+    add(Part::ffn_out, Piece::weight, 1, to.neurons[k]);
     if (sum == UnitSum::gate) continue;
-    add("intermediate.dense.weight", false, 1, to.neurons[k]);
+    add(Part::ffn_in, Piece::weight, 1, to.neurons[k]);
     if (sum == UnitSum::release) continue;
-    add("intermediate.dense.bias", false, 1, to.neurons[k]);
-    for (const char* name :
-         {"query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias"}) {
-      add(fmt::format("attention.self.{}", name).c_str(), false, config.head_dim, to.heads[k]);
+    add(Part::ffn_in, Piece::bias, 1, to.neurons[k]);
+    for (const Part part : {Part::query, Part::key, Part::value}) {
+      add(part, Piece::weight, config.head_dim, to.heads[k]);
+      add(part, Piece::bias, config.head_dim, to.heads[k]);
     }
   }
 }
 
-Importance::Importance(const Bert& model, UnitSum sum)
-    : model_(model), sum_(sum), sums_(zero_scores(model.config())) {}
+Importance::Importance(const Bert& model, UnitSum sum, Precision precision)
+    : model_(model), sum_(sum), precision_(precision), sums_(zero_scores(model.config())) {}
 
 void Importance::add(const Batch& batch, const Loss& loss) {
   Tape tape;
-  Forward forward(tape);
+  Forward forward(tape, precision_);
   const Variable value = loss(forward, batch, token_batch(batch));
   const Gradients gradients = tape.backward(value);
   const auto sequences = static_cast<double>(batch.sequences());

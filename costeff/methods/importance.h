@@ -43,7 +43,7 @@ class Importance {
   // The loss of a calibration batch: a scalar, mean over its sequences.
   using Loss = std::function<Variable(Forward& forward, const Batch& batch, const TokenBatch& tokens)>;
 
-  Importance(const Bert& model, UnitSum sum);
+  Importance(const Bert& model, UnitSum sum, Precision precision = Precision::full);
 
   // Runs forward, with dropout off, and backward. Parameters' own gradients are not touched.
   void add(const Batch& batch, const Loss& loss);
@@ -53,6 +53,7 @@ class Importance {
  private:
   const Bert& model_;
   UnitSum sum_;
+  Precision precision_;
   ImportanceScores sums_;
   double sequences_ = 0;
 };

@@ -144,20 +144,18 @@ std::unique_ptr<Bert> prune(const Bert& model, const Kept& kept) {
   config.ffn = widths_of(kept.neurons);
   const std::int64_t d = config.head_dim;
   auto slender = std::make_unique<Bert>(std::move(config), model.parameters().dtype());
-  slender->set_precision(model.precision());
-  constexpr std::string_view kLayer = "bert.encoder.layer.";
   for (const NamedTensor& t : slender->parameters().named()) {
-    const Tensor from = model.parameters().find(t.name).value();
+    const Tensor from = model.parameters().find(t.role).value();
     const Tensor to = t.value();
     if (from.shape() == to.shape()) {
       to.copy_from(from);
       continue;
     }
-    const auto k = static_cast<std::size_t>(std::stoul(t.name.substr(kLayer.size())));
-    if (t.name.find(".attention.") != std::string::npos) {
-      copy_blocks(from, to, kept.heads[k], d, t.name.ends_with("output.dense.weight"));
+    const auto k = static_cast<std::size_t>(t.role.layer - 1);
+    if (is_attention(t.role.part)) {
+      copy_blocks(from, to, kept.heads[k], d, t.role.part == Part::attention_output);
     } else {
-      copy_blocks(from, to, kept.neurons[k], 1, t.name.ends_with("output.dense.weight"));
+      copy_blocks(from, to, kept.neurons[k], 1, t.role.part == Part::ffn_out);
     }
   }
   return slender;
@@ -166,13 +164,13 @@ std::unique_ptr<Bert> prune(const Bert& model, const Kept& kept) {
 std::unique_ptr<Bert> factorise(const Bert& model, std::int64_t rank, std::span<const double> row_weights) {
   if (model.device() != kCpu) return moved(factorise(*model.copy(kCpu), rank, row_weights), model.device());
   BertConfig config = model.config();
-  const std::string e = "bert.embeddings.";
+  const auto value_of = [&](const WeightRole& role) { return model.parameters().find(role).value(); };
   Tensor words;
   if (config.embedding_rank < 0) {
-    words = model.parameters().find(e + "word_embeddings.weight").value();
+    words = value_of({.part = Part::word});
   } else {
-    const Variable table(model.parameters().find(e + "word_embeddings1.weight").value());
-    const Variable up(model.parameters().find(e + "word_embeddings2.weight").value());
+    const Variable table(value_of({.part = Part::word_factor})),
+        up(value_of({.part = Part::word_projection}));
     words = linear(table, up).value();
   }
   if (rank < 1 || rank > std::min(config.hidden_size, config.vocab_size)) {
@@ -180,16 +178,12 @@ std::unique_ptr<Bert> factorise(const Bert& model, std::int64_t rank, std::span<
   }
   config.embedding_rank = rank;
   auto slender = std::make_unique<Bert>(std::move(config), model.parameters().dtype());
-  slender->set_precision(model.precision());
   const TruncatedSvd svd = truncated_svd(words, rank, row_weights);
   for (const NamedTensor& t : slender->parameters().named()) {
-    if (t.name == e + "word_embeddings1.weight") {
-      t.value().copy_from(svd.left);
-    } else if (t.name == e + "word_embeddings2.weight") {
-      t.value().copy_from(svd.right);
-    } else {
-      t.value().copy_from(model.parameters().find(t.name).value());
-    }
+    const Part part = t.role.part;
+    t.value().copy_from(part == Part::word_factor       ? svd.left
+                        : part == Part::word_projection ? svd.right
+                                                        : value_of(t.role));
   }
   return slender;
 }

@@ -12,12 +12,15 @@ void include(Variable& total, const Variable& term) {
 
 // Calls term(i, z_i) for each exit and adds up, each under the exit's tags.
 template <class F>
-Variable over_exits(const MultiExitOutputs& student, std::string_view loss, F&& term) {
+Variable over_exits(const MultiExitOutputs& student, std::string_view loss, ExitWeights weights, F&& term) {
+  const auto depths =
+      static_cast<double>((student.first + student.last()) * (student.last() - student.first + 1)) / 2;
   Variable total;
   for (std::int64_t i = student.first; i <= student.last(); ++i) {
     const Variable& logits = student.exit(i);
     const Scope scope(logits.tape(), "loss", {.exit = static_cast<std::int32_t>(i), .loss = loss});
-    include(total, term(i, logits));
+    const Variable value = term(i, logits);
+    include(total, weights == ExitWeights::equal ? value : scale(value, static_cast<double>(i) / depths));
   }
   return total;
 }
@@ -39,18 +42,43 @@ Tensor row_weights(const Layout& layout, const Tensor& like, F&& divisor) {
 }
 
 Variable weighted_features(const MultiExitOutputs& student, const TeacherOutputs& teacher,
-                           const Tensor& weights) {
-  if (student.hidden.size() != teacher.hidden.size()) {
+                           const Tensor& weights, std::span<const std::int64_t> layer_map) {
+  if (layer_map.empty() ? student.hidden.size() != teacher.hidden.size()
+                        : student.hidden.size() != layer_map.size()) {
     fail("feature distillation: the student has {} layers, the teacher {}", student.hidden.size() - 1,
          teacher.hidden.size() - 1);
   }
+  const auto taught_by = [&](std::size_t i) {
+    return layer_map.empty() ? i : static_cast<std::size_t>(layer_map[i]);
+  };
   Variable total;
   for (std::size_t i = 0; i < student.hidden.size(); ++i) {
     const Variable& h = student.hidden[i];
     const Scope scope(h.tape(), "loss", {.layer = static_cast<std::int32_t>(i), .loss = "features"});
-    include(total, weighted_squared_error(h, Variable(teacher.hidden[i]), weights));
+    include(total, weighted_squared_error(h, Variable(teacher.hidden[taught_by(i)]), weights));
   }
   return total;
+}
+
+// The exits that a term reads.
+MultiExitOutputs read_by(const LossTerm& term, const MultiExitOutputs& all) {
+  if (term.exits == LossTerm::Exits::last) return {all.last(), {all.logits.back()}, all.hidden};
+  MultiExitOutputs read = all;
+  if (term.exits == LossTerm::Exits::early) read.logits.pop_back();
+  return read;
+}
+
+Variable term_loss(const LossTerm& term, const MultiExitOutputs& student, const TeacherOutputs& teacher,
+                   const Batch& batch, const LayoutPtr& layout) {
+  switch (term.kind) {
+    case LossTerm::Kind::labels:
+      return hard_loss(read_by(term, student), batch, term.exit_weights);
+    case LossTerm::Kind::teacher_logits:
+      return prediction_loss(read_by(term, student), teacher, term.temperature, term.exit_weights);
+    case LossTerm::Kind::hidden_states:
+      return feature_loss(student, teacher, layout, term.mean, term.layer_map);
+  }
+  return {};
 }
 
 }  // namespace
@@ -59,8 +87,8 @@ const Tensor& TeacherOutputs::exit(std::int64_t i) const {
   return i < first ? logits.back() : logits[static_cast<std::size_t>(i - first)];
 }
 
-TeacherOutputs teach(const Bert& teacher, const TokenBatch& batch) {
-  Forward forward;
+TeacherOutputs teach(const Bert& teacher, const TokenBatch& batch, Precision precision) {
+  Forward forward(precision);
   const MultiExitOutputs out = multi_exit(teacher, forward, batch, false);
   TeacherOutputs values{.first = out.first};
   for (const Variable& z : out.logits) values.logits.push_back(z.value());
@@ -68,59 +96,62 @@ TeacherOutputs teach(const Bert& teacher, const TokenBatch& batch) {
   return values;
 }
 
-Variable hard_loss(const MultiExitOutputs& student, const Batch& batch) {
+Variable hard_loss(const MultiExitOutputs& student, const Batch& batch, ExitWeights weights) {
   const auto rows = static_cast<std::int64_t>(batch.sequences());
   const Variable& any = student.logits.front();
   if (any.shape()[1] == 1) {
     const Tensor scores =
         Tensor::from(std::span(batch.scores), {rows, 1}).to(any.dtype()).to(any.value().device());
-    return over_exits(student, "hard",
+    return over_exits(student, "hard", weights,
                       [&](std::int64_t, const Variable& z) { return mean_squared_error(z, scores); });
   }
   const Tensor labels = Tensor::from(std::span(batch.labels), {rows});
-  return over_exits(student, "hard",
+  return over_exits(student, "hard", weights,
                     [&](std::int64_t, const Variable& z) { return cross_entropy(z, labels); });
 }
 
-Variable prediction_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, double temperature) {
-  return over_exits(student, "soft", [&](std::int64_t i, const Variable& z) {
+Variable prediction_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, double temperature,
+                         ExitWeights weights) {
+  return over_exits(student, "soft", weights, [&](std::int64_t i, const Variable& z) {
     const Tensor& target = teacher.exit(i);
     return z.shape()[1] == 1 ? mean_squared_error(z, Variable(target))
                              : soft_cross_entropy(z, target, temperature);
   });
 }
 
-Variable feature_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher,
-                      const LayoutPtr& layout) {
-  const Variable& any = student.hidden.front();
-  const auto per_sequence = static_cast<double>(any.shape()[1] * layout->sequences());
-  return weighted_features(student, teacher, row_weights(*layout, any.value(), [&](std::int64_t s) {
-                             return per_sequence * static_cast<double>(layout->length(s));
-                           }));
-}
-
-Variable padded_feature_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher,
-                             const LayoutPtr& layout) {
+Variable feature_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const LayoutPtr& layout,
+                      FeatureMean mean, std::span<const std::int64_t> layer_map) {
   const Variable& any = student.hidden.front();
   std::int64_t longest = 0;
   for (std::int64_t s = 0; s < layout->sequences(); ++s) longest = std::max(longest, layout->length(s));
-  const auto entries = static_cast<double>(any.shape()[1] * layout->sequences() * longest);
-  return weighted_features(student, teacher,
-                           row_weights(*layout, any.value(), [&](std::int64_t) { return entries; }));
+  const auto per_row = static_cast<double>(any.shape()[1] * layout->sequences());
+  const Tensor weights = row_weights(*layout, any.value(), [&](std::int64_t s) {
+    const std::int64_t rows = mean == FeatureMean::padded ? longest : layout->length(s);
+    return per_row * static_cast<double>(rows);
+  });
+  return weighted_features(student, teacher, weights, layer_map);
 }
 
-Variable assistant_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                        double temperature, double hard) {
-  if (hard == 1) return hard_loss(student, batch);
-  const Variable soft = prediction_loss(student, teacher, temperature);
-  return hard == 0 ? soft : add(scale(soft, 1 - hard), scale(hard_loss(student, batch), hard));
+LossTerm labels_term(double weight, LossTerm::Exits exits) {
+  return {.kind = LossTerm::Kind::labels, .weight = weight, .exits = exits};
+}
+LossTerm logits_term(double weight, double temperature, LossTerm::Exits exits) {
+  return {
+      .kind = LossTerm::Kind::teacher_logits, .weight = weight, .exits = exits, .temperature = temperature};
+}
+LossTerm states_term(FeatureMean mean) {
+  return {.kind = LossTerm::Kind::hidden_states, .mean = mean};
 }
 
-Variable importance_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, const Batch& batch,
-                         const LayoutPtr& layout, double temperature, double hard, FeatureMean features) {
-  return add(assistant_loss(student, teacher, batch, temperature, hard),
-             features == FeatureMean::padded ? padded_feature_loss(student, teacher, layout)
-                                             : feature_loss(student, teacher, layout));
+Variable sum_of_terms(std::span<const LossTerm> terms, const MultiExitOutputs& student,
+                      const TeacherOutputs& teacher, const Batch& batch, const LayoutPtr& layout) {
+  Variable total;
+  for (const LossTerm& term : terms) {
+    Variable loss = term_loss(term, student, teacher, batch, layout);
+    if (term.weight != 1) loss = scale(loss, term.weight);
+    total = total.value().defined() ? add(total, loss) : loss;
+  }
+  return total;
 }
 
 }  // namespace costeff

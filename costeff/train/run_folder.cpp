@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "costeff/train/run_records.h"
 #include "tensor/error.h"
 #include "tensor/json_file.h"
 
@@ -56,7 +57,9 @@ std::vector<std::pair<std::int64_t, std::string>> checkpoints(const std::string&
 
 Json run_config(const std::string& run) {
   if (!fs::exists(run + "/config.json")) fail("{}: no training run is there (no config.json)", run);
-  return read_json<Json>(run + "/config.json");
+  Json config = read_json<Json>(run + "/config.json");
+  require_run_format(config, run + "/config.json");
+  return config;
 }
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {}
@@ -78,7 +81,7 @@ RunFolder::~RunFolder() {
 RunFolder RunFolder::create(const std::string& path, const Json& config) {
   std::error_code error;
   if (fs::exists(path + "/config.json")) {
-    fail("{} already holds a run; --resume goes on with it, another --out begins anew", path);
+    fail("{} already holds a run; resume goes on with it, another folder begins anew", path);
   }
   if (fs::exists(path) && !fs::is_directory(path)) fail("{} is not a folder", path);
   // A process killed while it began a run leaves at most the temporary of config.json.
@@ -124,7 +127,7 @@ void RunFolder::log(const Json& line) {
     const ssize_t n = ::write(log_, text.data() + written, text.size() - written);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0)
-      fail("cannot write {}/log.jsonl: {}; the newest checkpoint is whole, --resume goes on from it", path_,
+      fail("cannot write {}/log.jsonl: {}; resume goes on from the newest checkpoint, which is whole", path_,
            reason());
     written += static_cast<std::size_t>(n);
   }

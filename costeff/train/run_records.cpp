@@ -124,6 +124,7 @@ Json model_of(const ModelRecord& model) {
             {"sequences_per_second", model.sequences_per_second},
             {"average_exit", model.average_exit},
             {"threshold", optional(model.threshold)}};
+  if (model.flops_reduction) json["flops_reduction"] = *model.flops_reduction;
   if (model.exits) json["exits"] = exits_of(*model.exits);
   if (!model.exit_counts.empty()) json["exit_counts"] = model.exit_counts;
   return json;
@@ -153,6 +154,7 @@ ModelRecord model_from(const Json& json) {
                     .sequences_per_second = number(json.at("sequences_per_second")),
                     .average_exit = number(json.at("average_exit")),
                     .threshold = optional("threshold")};
+  if (json.contains("flops_reduction")) model.flops_reduction = optional("flops_reduction");
   if (json.contains("exits")) model.exits = exits_from(json.at("exits"));
   if (json.contains("exit_counts")) json.at("exit_counts").get_to(model.exit_counts);
   return model;
@@ -254,8 +256,12 @@ const ModelRecord* Results::product() const {
 }
 
 Json to_json(const Results& results) {
-  Json json{{"method", results.method}, {"task", results.task},    {"metric", results.metric},
-            {"sweep", Json::array()},   {"models", Json::array()}, {"stages", Json::array()}};
+  Json json{{"method", results.method},
+            {"task", results.task},
+            {"metric", results.metric},
+            {"models", Json::array()},
+            {"stages", Json::array()}};
+  if (!results.sweep.empty()) json["sweep"] = Json::array();
   for (const OperatingPoint& point : results.sweep) json["sweep"].push_back(point_of(point));
   for (const ModelRecord& model : results.models) json["models"].push_back(model_of(model));
   for (const StageRecord& stage : results.stages) {

@@ -106,6 +106,7 @@ struct ModelRecord {
   double sequences_per_second = 0;
   double average_exit = 0;
   std::optional<double> threshold;        // of early exit
+  std::optional<double> flops_reduction;  // of early exit: the fine-tuned model's FLOPs over these
   std::optional<ExitsEvaluation> exits;   // of a model that was evaluated at full depth
   std::vector<std::int64_t> exit_counts;  // of early exit
 };

@@ -1,32 +1,19 @@
-// The settings of a training stage, by the names that flags and files have for them, and which values make
-// sense.
+// The settings of a training stage, and which values make sense. costeff/train/settings_table.h has them as
+// data.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <variant>
 
-#include "costeff/json.h"
 #include "nn/exit_config.h"
 #include "nn/optimizer.h"
+#include "nn/precision.h"
 #include "nn/safetensors.h"
 #include "tensor/choice.h"
 
 namespace costeff {
-
-// The stages of COST-EFF, in order:
-//   finetune    a pre-trained BERT with its pooler and one classifier; the first teacher
-//   assist      a multi-exit model of full size, taught by it: the teaching assistant (TA)
-//   slenderise  the TA loses heads, neurons and embedding rank, round by round, taught by the TA
-//   recover     what is left is trained on, taught by the TA
-enum class Stage : std::uint8_t { finetune, assist, slenderise, recover };
-inline constexpr Stage kStages[] = {Stage::finetune, Stage::assist, Stage::slenderise, Stage::recover};
-constexpr auto names_of(Stage) {
-  return std::to_array<Name<Stage>>({{Stage::finetune, "finetune"},
-                                     {Stage::assist, "assist"},
-                                     {Stage::slenderise, "slenderise"},
-                                     {Stage::recover, "recover"}});
-}
 
 // Where the paper's text and the authors' published code differ (docs/fidelity.md): one of the two, or the
 // paper's definitions with what proved better.
@@ -88,17 +75,19 @@ constexpr auto names_of(EmbeddingKind) {
 struct Settings {
   // ---- model and data
   std::string model;
+  std::string teacher;
   std::string task;     // a GLUE task; empty: custom, by `columns`
   std::string columns;  // "sentence,label" or "premise,hypothesis,label"
   std::string labels;   // "neg,pos"; empty: those of the training file
   std::string data;     // folder with train.tsv and dev.tsv
   std::string out;
+  std::string pretrained;  // whose pooler exits begin with
   std::int64_t max_length = 128;
   std::int64_t pad_to = 0;   // 0: packed, no padding
   bool bucket = false;       // sentences of similar length together
   std::int64_t holdout = 0;  // training sentences left out of training, to choose a threshold on
 
-  // ---- training
+  // ---- training; as BERT's run_classifier.py, where default_settings() has nothing else
   std::int64_t epochs = 3;
   std::int64_t max_steps = 0;   // 0: epochs decide
   std::int64_t batch = 32;      // sequences of a micro-batch
@@ -130,12 +119,11 @@ struct Settings {
   bool pooler_dense = false;
 
   // ---- distillation
-  std::string teacher;
   Fidelity fidelity = Fidelity::tuned;
   Prediction prediction = Prediction::automatic;
   double temperature = 1;
-  std::int64_t teacher_memory =
-      2048;  // MiB for what the teacher says of the training sentences; else it says it anew
+  // MiB for the teacher's outputs for the training sentences; chosen, untested
+  std::int64_t teacher_memory = 2048;
   double feature_epochs = -1;  // of feature distillation alone, before the others; -1: by stage and fidelity
   double feature_lr = 0;       // its learning rate; 0: lr
   bool no_features = false;
@@ -149,28 +137,56 @@ struct Settings {
   std::int64_t rank = 0;    // of the word embedding; -1: stays one matrix
   std::int64_t rounds = 0;  // 0: one head a round, or 4 where no head goes
   double period = 0;        // steps of a round; below 1 a share of an epoch; 0: the epochs shared out evenly
-  double feature_share = 0.5;      // of a round's steps, with feature distillation alone
-  double restore = 0.12;           // the learning rate grows by this factor each round
-  std::int64_t calibration = 512;  // sentences that scores are computed from
+  double feature_share = 0.5;      // of a round's steps, with feature distillation alone; published
+  double restore = 0.12;           // the learning rate grows by this factor each round; published
+  std::int64_t calibration = 512;  // sentences that scores are computed from; chosen, untested
   ImportanceKind importance = ImportanceKind::automatic;
-  double importance_hard = -1;  // share of the hard labels' loss in scores; -1: 0.1 when tuned, and with
-                                // importance release, else 0
+  double importance_hard = -1;  // share of the labels' loss in scores; -1: by fidelity
   Budget budget = Budget::layer;
   EmbeddingKind embedding = EmbeddingKind::automatic;
 };
 
-// What a stage's settings are where nothing is said.
-Settings default_settings(Stage stage);
+// A member of Settings.
+using SettingField =
+    std::variant<std::string Settings::*, std::int64_t Settings::*, std::uint64_t Settings::*,
+                 double Settings::*, bool Settings::*, AdamVariant Settings::*, SaveDType Settings::*,
+                 Precision Settings::*, PoolingChoice Settings::*, HiddenMode Settings::*,
+                 Fidelity Settings::*, Prediction Settings::*, ExitLosses Settings::*,
+                 ImportanceKind Settings::*, Budget Settings::*, EmbeddingKind Settings::*>;
 
-// The settings that the stage knows, in their order.
-Json to_json(Stage stage, const Settings& settings);
-// Settings from JSON, on top of `base`. Throws UsageError for an unknown key or a value of the wrong type.
-Settings settings_from_json(Stage stage, const Json& json, Settings base);
+// What a stage does that some settings are about.
+enum : unsigned {
+  kTraining = 1,        // every stage
+  kTeacher = 2,         // a teacher is learned from
+  kFeatures = 4,        // hidden states are distilled beside predictions
+  kFeaturesFirst = 8,   // or alone, in epochs before them
+  kMakesExits = 16,     // a model without exits gets some
+  kTwoStage = 32,       // the backbone may be trained before the exits
+  kSlenderises = 64,    // the model loses heads, neurons and rank
+  kCopiesPooler = 128,  // exits begin with the pooler of another model
+  kPerStage = 1U << 31  // of a setting: each stage has a value of its own
+};
+struct Uses {
+  unsigned bits;
+  Uses(unsigned b) : bits(b) {}  // NOLINT: converts
+};
+
 // Throws UsageError naming the first flag whose value makes no sense ("--lr nan", "--batch 0").
-void check(Stage stage, const Settings& settings);
-// The part of it that is about what predictions learn from: --prediction and --temperature.
-void check_prediction(Stage stage, const Settings& settings);
-// With every "auto" decided that does not depend on the model.
-Settings decided(Stage stage, Settings settings);
+void check(Uses stage, const Settings& settings);
+// Of it what is about the task (task, columns, labels), and about what predictions learn from.
+void check_task(const Settings& settings);
+void check_prediction(Uses stage, const Settings& settings);
+// That sequences fit a model with so many positions.
+void check_positions(const Settings& settings, std::int64_t positions);
+
+// "--max-length".
+std::string flag_of(SettingField field);
+// Throws UsageError: "--max-length 600: the model has 512 positions".
+[[noreturn]] void fail_setting(SettingField field, const Settings& settings, const std::string& what);
+template <class... Args>
+[[noreturn]] void fail_setting(SettingField field, const Settings& settings,
+                               fmt::format_string<Args...> format, Args&&... args) {
+  fail_setting(field, settings, fmt::format(format, std::forward<Args>(args)...));
+}
 
 }  // namespace costeff

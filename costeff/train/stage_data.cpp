@@ -40,17 +40,14 @@ std::vector<std::string> class_names(const Task& task) {
 
 StageData load_data(const Settings& s, const Task& task, const Tokenizer& tokenizer, const BertConfig& config,
                     const std::function<void(const std::string& line)>& note) {
-  const std::int64_t positions = config.max_position_embeddings;
-  if (s.max_length > positions)
-    fail_usage("--max-length {}: the model has {} positions", s.max_length, positions);
-  if (s.pad_to > positions) fail_usage("--pad-to {}: the model has {} positions", s.pad_to, positions);
+  check_positions(s, config.max_position_embeddings);
   StageData data;
   data.train = encode(s, task, tokenizer, Split::train, "training", note);
   data.dev = encode(s, task, tokenizer, Split::dev, "dev", note);
   if (s.holdout == 0) return data;
   const std::size_t size = data.train.size();
   if (s.holdout >= static_cast<std::int64_t>(size))
-    fail_usage("--holdout {}: there are {} training examples", s.holdout, size);
+    fail_setting(&Settings::holdout, s, "there are {} training examples", size);
   const std::vector<std::int32_t> out = draw(static_cast<std::size_t>(s.holdout), size, s.seed, kHoldout);
   std::vector<std::int32_t> all(size);
   std::iota(all.begin(), all.end(), 0);

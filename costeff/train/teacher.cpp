@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "costeff/exits/classifier.h"
+#include "costeff/exits/multi_exit.h"
 #include "tensor/backend.h"
 
 namespace costeff {
@@ -23,14 +23,14 @@ Tensor rows_of(const Tensor& table, const Tensor& index) {
 
 }  // namespace
 
-bool Teacher::remembers(const EncodedDataset& data, bool hidden, std::size_t batch) const {
+bool Teacher::has_cached(const EncodedDataset& data, bool hidden, std::size_t batch) const {
   return !all_.logits.empty() && (!hidden || !all_.hidden.empty()) && batch == batch_ &&
          data.ids == data_.ids && data.token_types == data_.token_types && data.offsets == data_.offsets;
 }
 
-bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
-                       const std::function<bool(std::size_t done)>& go_on) {
-  if (remembers(data, hidden, batch)) return true;
+bool Teacher::cache(const EncodedDataset& data, bool hidden, std::size_t batch, std::size_t limit,
+                    const std::function<bool(std::size_t done)>& go_on) {
+  if (has_cached(data, hidden, batch)) return true;
   all_ = {};
   const BertConfig& c = model_->config();
   const DType dtype = model_->parameters().dtype();
@@ -53,15 +53,15 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
     if (go_on && !go_on(begin)) return false;
     const std::size_t end = std::min(begin + batch, data.size());
     fill_batch(data, std::span(order).subspan(begin, end - begin), std::nullopt, part);
-    const TeacherOutputs said = teach(*model_, token_batch(part));
+    const TeacherOutputs outputs = teach(*model_, token_batch(part), precision_);
     const auto rows = [&](const std::vector<Tensor>& to, const std::vector<Tensor>& from, std::size_t first,
                           std::size_t last) {
       for (std::size_t i = 0; i < to.size(); ++i) {
         to[i].slice(static_cast<std::int64_t>(first), static_cast<std::int64_t>(last)).copy_from(from[i]);
       }
     };
-    rows(all.logits, said.logits, begin, end);
-    rows(all.hidden, said.hidden, data.offsets[begin], data.offsets[end]);
+    rows(all.logits, outputs.logits, begin, end);
+    rows(all.hidden, outputs.hidden, data.offsets[begin], data.offsets[end]);
   }
   all_ = std::move(all);
   data_ = data;
@@ -70,10 +70,10 @@ bool Teacher::remember(const EncodedDataset& data, bool hidden, std::size_t batc
 }
 
 TeacherOutputs Teacher::operator()(const Batch& batch, const TokenBatch& tokens) const {
-  return all_.logits.empty() ? teach(*model_, tokens) : recall(batch);
+  return all_.logits.empty() ? teach(*model_, tokens, precision_) : cached(batch);
 }
 
-TeacherOutputs Teacher::recall(const Batch& batch) const {
+TeacherOutputs Teacher::cached(const Batch& batch) const {
   TeacherOutputs out{.first = all_.first};
   const Device device = model_->device();
   const Tensor sequences =
@@ -87,8 +87,8 @@ TeacherOutputs Teacher::recall(const Batch& batch) const {
     std::int32_t* own = rows.host<std::int32_t>() + batch.offsets[s];
     std::iota(own, own + batch.lengths[s], static_cast<std::int32_t>(from));
   }
-  const Tensor there = rows.to(device);
-  for (const Tensor& state : all_.hidden) out.hidden.push_back(rows_of(state, there));
+  const Tensor index = rows.to(device);
+  for (const Tensor& state : all_.hidden) out.hidden.push_back(rows_of(state, index));
   return out;
 }
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "costeff/exits/classifier.h"
+#include "costeff/exits/multi_exit.h"
 #include "nn/safetensors.h"
 #include "tensor/error.h"
 
@@ -44,7 +44,7 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
     optimizer_.catch_up(tokens.ids);
     // Each micro-batch draws masks of its own: its number goes with the seed.
     Forward forward(tape_, options_.seed + (static_cast<std::uint64_t>(i) << 32),
-                    static_cast<std::uint32_t>(now));
+                    static_cast<std::uint32_t>(now), options_.precision);
     const Variable value = loss(forward, batch, tokens);
     const double share = static_cast<double>(batch.sequences()) / static_cast<double>(sequences);
     const Root root{value, Tensor::scalar(share, value.dtype())};
@@ -58,9 +58,9 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
   report.gradient_norm = gradient_norm(parameters_);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
     fail(
-        "step {} of this phase: the loss is {} and the gradient's norm {}; --check-finite names the first "
-        "operation that "
-        "went wrong",
+        "step {} of this phase: the loss is {} and the gradient's norm {}; check_finite names the first "
+        "operation "
+        "that went wrong",
         now + 1, report.loss, report.gradient_norm);
   }
   report.clip_scale = clip_scale(report.gradient_norm, options_.max_norm);
@@ -70,18 +70,12 @@ StepReport Trainer::step(std::span<const Batch> micro_batches, const Loss& loss,
 }
 
 void Trainer::save(const std::string& folder) {
-  settle();
+  flush();
   std::vector<SafetensorsEntry> entries;
   std::array<Buffer, 3> on_host = buffers(parameters_, optimizer_);
   for (Buffer& b : on_host) {
     b.tensor = b.tensor.to(kCpu);
-    SafetensorsEntry entry{b.name, {b.tensor.numel()}, static_cast<const float*>(nullptr)};
-    if (b.tensor.dtype() == DType::f64) {
-      entry.data = b.tensor.host<const double>();
-    } else {
-      entry.data = b.tensor.host<const float>();
-    }
-    entries.push_back(std::move(entry));
+    entries.push_back(entry_of(b.name, b.tensor));
   }
   write_safetensors(folder + kStateFile, entries, {},
                     parameters_.dtype() == DType::f64 ? SaveDType::f64 : SaveDType::f32);
@@ -89,16 +83,7 @@ void Trainer::save(const std::string& folder) {
 
 void Trainer::restore(const std::string& folder, std::int64_t steps) {
   const SafetensorsFile file(folder + kStateFile);
-  for (const Buffer& b : buffers(parameters_, optimizer_)) {
-    const bool here = b.tensor.device() == kCpu;
-    const Tensor host = here ? b.tensor : Tensor::empty(b.tensor.shape(), b.tensor.dtype());
-    if (host.dtype() == DType::f64) {
-      file.read_f64(b.name, host.host<double>(), host.numel());
-    } else {
-      file.read_f32(b.name, host.host<float>(), host.numel());
-    }
-    if (!here) b.tensor.copy_from(host);
-  }
+  for (const Buffer& b : buffers(parameters_, optimizer_)) file.read(b.name, b.tensor);
   optimizer_.restore(steps);
 }
 

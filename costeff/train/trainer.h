@@ -19,6 +19,7 @@ struct TrainerOptions {
   double max_norm = 1;      // of the gradient; 0: no clipping
   std::uint64_t seed = 0;   // of dropout
   bool check_finite = false;
+  Precision precision = Precision::full;
 };
 
 struct StepReport {
@@ -45,7 +46,7 @@ class Trainer {
 
   std::int64_t steps() const { return optimizer_.steps(); }
   // Brings put-off updates up to date, so that the parameters may be read as a whole.
-  void settle() { optimizer_.catch_up_all(); }
+  void flush() { optimizer_.catch_up_all(); }
 
   // Weights and optimiser, in f32 or f64 as they are, as one safetensors file in an existing folder; and
   // back.

@@ -8,7 +8,7 @@
 #include "costeff/audit/gradient_view.h"
 #include "costeff/audit/gradients.h"
 #include "costeff/audit/identities.h"
-#include "costeff/exits/classifier.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/losses.h"
 #include "tests/costeff/support.h"
 
@@ -186,7 +186,7 @@ TEST_P(GradientAudits, SumsAreThoseOfSeparatePasses) {
     const MultiExitOutputs out = multi_exit(*model, forward, token_batch(batches_[0]), false);
     const Gradients g = tape.backward(hard_loss({i, {out.exit(i)}, {}}, batches_[0]));
     for (Parameter* p : model->parameters().parameters()) {
-      std::vector<Flat>& flat = plain_gradients[group_of(p->name, 3)];
+      std::vector<Flat>& flat = plain_gradients[group_of(model->parameters().role(*p))];
       flat.resize(3);
       const Tensor x = g.of(tape.parameter(*p));
       for (std::int64_t e = 0; e < p->value.numel(); ++e)
@@ -259,8 +259,8 @@ TEST_P(GradientAudits, UpdateIsTheOptimisers) {
           // Of a table the audit speaks of the rows that the batch reads.
           if (p->by_rows && !read.contains(static_cast<std::int32_t>(e / cols))) continue;
           const double d = p->value.at(e) - before.at(offset + e);
-          moved[group_of(p->name, 3)] += d * d;
-          updates[v][group_of(p->name, 3)].push_back(d);
+          moved[group_of(model->parameters().role(*p))] += d * d;
+          updates[v][group_of(model->parameters().role(*p))].push_back(d);
         }
       }
       store.values().copy_from(before);

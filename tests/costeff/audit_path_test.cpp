@@ -9,6 +9,7 @@
 #include "costeff/audit/path.h"
 #include "costeff/audit/path_entry.h"
 #include "costeff/train/losses.h"
+#include "nn/checkpoint_names.h"
 #include "tests/costeff/support.h"
 
 namespace costeff::audit {
@@ -68,7 +69,10 @@ struct Subject {
     };
   }
   Variable hard(const MultiExitOutputs& out) const { return hard_loss(out, batch); }
-  Variable both(const MultiExitOutputs& out) const { return assistant_loss(out, teacher, batch, 2, 0.5); }
+  Variable both(const MultiExitOutputs& out) const {
+    return sum_of_terms(std::vector{logits_term(0.5, 2), labels_term(0.5)}, out, teacher, batch,
+                        tokens.layout);
+  }
   Variable everything(const MultiExitOutputs& out) const {
     return add(both(out), feature_loss(out, teacher, tokens.layout));
   }
@@ -546,7 +550,7 @@ TEST(AuditPath, SaysWhyNothingLeadsThere) {
       AllOf(HasSubstr("nothing leads from exit.1"), HasSubstr("layer 2 of 3"), HasSubstr("at 2 and above")));
   EXPECT_THAT(message("features.2", "layer.2.output.LayerNorm.bias"), HasSubstr("layer 3 of 3"));
   EXPECT_THAT(message("exit.3", "highway.0.classifier.weight"),
-              AllOf(HasSubstr("exit 1 of 3"), HasSubstr("--from exit.1")));
+              AllOf(HasSubstr("exit 1 of 3"), HasSubstr("(exit.1)")));
   EXPECT_THAT(message("features", "classifier.bias"), HasSubstr("exit 3 of 3"));
   trace_path(*s.model, loss, {"features.3", s.weight("layer.2.output.LayerNorm.bias")}, true);
 }

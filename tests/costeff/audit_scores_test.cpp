@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "costeff/audit/importance_compare.h"
+#include "costeff/methods/pruning_round.h"
 #include "tests/costeff/audit_subject.h"
 
 namespace costeff::audit {
@@ -121,9 +122,9 @@ TEST_F(AuditScores, AreThoseOfSlenderising) {
     Importance importance(*subject_.student.model, sum);
     for (const Batch& batch : subject_.batches) {
       importance.add(batch, [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
-        return importance_loss(multi_exit(*subject_.student.model, forward, tokens, false),
-                               (*subject_.teacher)(b, tokens), b, tokens.layout, 2, 0,
-                               FeatureMean::real_tokens);
+        return sum_of_terms(importance_terms(0, 2, LossTerm::Exits::all, FeatureMean::real_tokens),
+                            multi_exit(*subject_.student.model, forward, tokens, false),
+                            (*subject_.teacher)(b, tokens), b, tokens.layout);
       });
     }
     const ImportanceScores expected = importance.scores();

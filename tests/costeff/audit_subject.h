@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "costeff/audit/removal.h"
+#include "costeff/methods/costeff.h"
 #include "tests/costeff/support.h"
 
 namespace costeff::testing {
@@ -32,7 +33,7 @@ inline std::unique_ptr<Bert> made(std::uint64_t seed, std::optional<ExitConfig> 
 inline audit::Subject make_subject(bool taught, const ExitConfig& exits = {}) {
   EncodedDataset data = random_dataset(10);
   std::vector<Batch> batches = {batch_of(data, 0, 4), batch_of(data, 4, 8), batch_of(data, 8, 10)};
-  Settings settings = default_settings(Stage::recover);
+  Settings settings = costeff_stage("recover").defaults;
   settings.temperature = 2;
   std::unique_ptr<Teacher> teacher;
   if (taught) teacher = std::make_unique<Teacher>(made(8, std::nullopt));

@@ -158,7 +158,7 @@ TEST(AuditView, AStepIsLookedAtAsSeparatePassesAre) {
   Tape tape;
   Forward forward(tape);
   const Variable loss = hard_loss(multi_exit(model, forward, token_batch(batch), true), batch);
-  const Json seen = audit_step(tape, loss, 3);
+  const Json seen = audit_step(tape, loss, model.parameters());
   std::vector<std::vector<double>> layer(3);  // gradients of layer 1, by exit
   std::vector<double> joint;
   double square = 0;

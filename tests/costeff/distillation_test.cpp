@@ -1,7 +1,10 @@
 // What a step trains and by which loss, and how exits are chosen and models made slender by the settings.
-#include "costeff/methods/distillation.h"
-
+#include "costeff/methods/costeff.h"
+#include "costeff/methods/pruning_round.h"
+#include "costeff/train/stage.h"
 #include "costeff/train/stage_data.h"
+#include "costeff/train/step_loss.h"
+#include "costeff/train/student.h"
 #include "tests/costeff/support.h"
 #include "tests/support.h"
 
@@ -22,16 +25,17 @@ std::unique_ptr<Bert> model_with(const std::optional<ExitConfig>& exits, std::ui
 
 // ---- freeze_for
 
-// Of a parameter by its name: whether it is frozen.
-void expect_frozen(Phase::Trains trains, bool features_alone,
-                   const std::function<bool(const std::string& name)>& expected) {
+// Of a parameter by its name: whether it is frozen, and whether it is fixed.
+void expect_frozen(const Phase& phase, bool hidden_alone,
+                   const std::function<bool(const std::string& name)>& frozen,
+                   const std::function<bool(const std::string& name)>& fixed = nullptr) {
   const auto model = model_with(ExitConfig{.dense = true}, 1);
-  model->parameters().freeze([](std::string_view name) { return name.ends_with("bias"); });
-  Phase phase;
-  phase.trains = trains;
-  freeze_for(phase, features_alone, *model);
-  for (const NamedTensor& t : model->parameters().named())
-    EXPECT_EQ(t.parameter->frozen, expected(t.name)) << t.name << " " << static_cast<int>(trains);
+  model->parameters().freeze([](const WeightRole& role) { return role.piece == Piece::bias; });
+  freeze_for(phase, hidden_alone, *model);
+  for (const NamedTensor& t : model->parameters().named()) {
+    EXPECT_EQ(t.parameter->frozen, frozen(t.name)) << t.name;
+    EXPECT_EQ(t.parameter->fixed, fixed != nullptr && fixed(t.name)) << t.name;
+  }
 }
 
 bool holds(const std::string& name, const char* part) {
@@ -39,13 +43,31 @@ bool holds(const std::string& name, const char* part) {
 }
 
 TEST(FreezeFor, WhatTheLossesDoNotReach) {
-  using Trains = Phase::Trains;
-  expect_frozen(Trains::all, false, [](const std::string&) { return false; });
-  expect_frozen(Trains::last_exit, false, [](const std::string& name) { return holds(name, "highway"); });
-  expect_frozen(Trains::other_exits, false, [](const std::string& name) { return !holds(name, "highway"); });
-  for (const Trains trains : {Trains::all, Trains::last_exit}) {
-    expect_frozen(trains, true,
-                  [](const std::string& name) { return holds(name, "classifier") || holds(name, "pooler"); });
+  const auto highway = [](const std::string& name) { return holds(name, "highway"); };
+  const auto exit = [](const std::string& name) {
+    return holds(name, "classifier") || holds(name, "pooler");
+  };
+  for (const bool labels : {false, true}) {
+    const auto term = [&](LossTerm::Exits exits) {
+      return labels ? labels_term(1, exits) : logits_term(1, 2, exits);
+    };
+    const auto phase = [&](LossTerm::Exits exits, bool exits_only = false) {
+      Phase p;
+      p.loss = {term(exits), states_term()};
+      p.exits_only = exits_only;
+      return p;
+    };
+    expect_frozen(phase(LossTerm::Exits::all), false, [](const std::string&) { return false; });
+    expect_frozen(phase(LossTerm::Exits::last), false, highway);
+    expect_frozen(phase(LossTerm::Exits::early, true), false,
+                  [&](const std::string& n) { return !highway(n); });
+    expect_frozen(phase(LossTerm::Exits::all), true, exit);
+    expect_frozen(phase(LossTerm::Exits::last), true, exit);
+    Phase clipped = phase(LossTerm::Exits::early, true);
+    clipped.clip_by_all = true;
+    expect_frozen(
+        clipped, false, [&](const std::string& n) { return exit(n) && !highway(n); },
+        [&](const std::string& n) { return !exit(n); });
   }
 }
 
@@ -132,8 +154,15 @@ class StepLoss : public ::testing::Test {
  protected:
   StepLoss() { settings_.temperature = 2; }
 
+  // Settings and whether hidden states are distilled, as a phase.
+  Phase phase(bool features, std::optional<LossTerm::Exits> exits = std::nullopt) const {
+    Phase p;
+    p.loss = prediction_terms(settings_, exits);
+    if (features) p.loss.push_back(states_term());
+    return p;
+  }
   Variable loss(Forward& forward, const Phase& phase, bool features_alone = false) const {
-    return step_loss(settings_, phase, features_alone, *student_, &teacher_, forward, batch_, tokens_);
+    return step_loss(phase, features_alone, *student_, &teacher_, forward, batch_, tokens_);
   }
   double value(const Phase& phase, bool features_alone = false) const {
     Forward forward;
@@ -179,13 +208,6 @@ class StepLoss : public ::testing::Test {
     return sum / static_cast<double>(sequences_);
   }
 
-  static Phase phase(bool features, Phase::Trains trains = Phase::Trains::all) {
-    Phase p;
-    p.features = features;
-    p.trains = trains;
-    return p;
-  }
-
   std::unique_ptr<Bert> student_ = model_with(ExitConfig{}, 5);
   Teacher teacher_{model_with(ExitConfig{}, 6)};
   EncodedDataset data_ = random_dataset(6);
@@ -214,26 +236,26 @@ TEST_F(StepLoss, LearnsFromWhatPredictionSays) {
 
 TEST_F(StepLoss, OfTheExitsThatThePhaseTrains) {
   settings_.prediction = Prediction::soft;
-  EXPECT_NEAR(value(phase(false, Phase::Trains::last_exit)), soft(3), 1e-10);
-  EXPECT_NEAR(value(phase(false, Phase::Trains::other_exits)), soft(1) + soft(2), 1e-10);
-  EXPECT_NEAR(value(phase(true, Phase::Trains::last_exit)), soft(3) + features(), 1e-10);
+  EXPECT_NEAR(value(phase(false, LossTerm::Exits::last)), soft(3), 1e-10);
+  EXPECT_NEAR(value(phase(false, LossTerm::Exits::early)), soft(1) + soft(2), 1e-10);
+  EXPECT_NEAR(value(phase(true, LossTerm::Exits::last)), soft(3) + features(), 1e-10);
   settings_.prediction = Prediction::hard;
-  EXPECT_NEAR(value(phase(false, Phase::Trains::last_exit)), hard(3), 1e-10);
+  EXPECT_NEAR(value(phase(false, LossTerm::Exits::last)), hard(3), 1e-10);
 }
 
 // Layer 1 gets a third of the gradient with three layers above and in it.
 TEST_F(StepLoss, IsEqualisedUnlessToldNotTo) {
   settings_.prediction = Prediction::soft;
-  const auto gradient = [&] {
+  const auto gradient = [&](bool equalise) {
     Tape tape;
     Forward forward(tape);
-    const Gradients found = tape.backward(loss(forward, phase(true)));
+    Phase p = phase(true);
+    p.equalise = equalise;
+    const Gradients found = tape.backward(loss(forward, p));
     const NamedTensor w = student_->parameters().find("bert.encoder.layer.0.output.dense.weight");
     return found.of(tape.parameter(*w.parameter));
   };
-  const Tensor equalised = gradient();
-  settings_.no_equalise = true;
-  const Tensor plain = gradient();
+  const Tensor equalised = gradient(true), plain = gradient(false);
   EXPECT_LT(largest_difference(scale(Variable(equalised), kLayers).value(), plain), 1e-12);
   EXPECT_GT(largest_difference(equalised, plain), 1e-6);
 }
@@ -243,7 +265,9 @@ TEST_F(StepLoss, WithoutATeacherLabelsTeachTheOneExit) {
   answered_ = teach(*model, tokens_);
   ASSERT_EQ(answered_.first, kLayers);
   Forward forward;
-  const Variable found = step_loss(settings_, phase(false), false, *model, nullptr, forward, batch_, tokens_);
+  Phase labels;
+  labels.loss = {labels_term(1, LossTerm::Exits::last)};
+  const Variable found = step_loss(labels, false, *model, nullptr, forward, batch_, tokens_);
   double expected = 0;
   for (std::int64_t s = 0; s < sequences_; ++s) {
     const auto label = static_cast<std::size_t>(batch_.labels[static_cast<std::size_t>(s)]);
@@ -257,7 +281,7 @@ TEST_F(StepLoss, WithoutATeacherLabelsTeachTheOneExit) {
 class SlenderiseBySettings : public ::testing::Test {
  protected:
   SlenderiseBySettings() {
-    settings_ = decided(Stage::slenderise, settings_);
+    settings_ = decided(costeff_stage("slenderise"), settings_);
     settings_.heads = 2;
     settings_.ffn = 20;
     settings_.rank = 4;
@@ -266,7 +290,7 @@ class SlenderiseBySettings : public ::testing::Test {
   }
 
   std::unique_ptr<Bert> slender(std::int64_t round = 1) const {
-    return slenderise(settings_, round, 2, {4, 40, 24}, *student_, teacher_, data_);
+    return slenderise({settings_, round, 2, student_->config(), *student_, teacher_, data_});
   }
 
   std::unique_ptr<Bert> student_ = model_with(ExitConfig{}, 5);
@@ -305,12 +329,12 @@ TEST_F(SlenderiseBySettings, WeighsTheEmbeddingByCounts) {
 // Random scores heed nothing but seed and round; those of a loss heed the exits that it has.
 TEST_F(SlenderiseBySettings, EachImportanceKeepsOtherNeurons) {
   std::vector<std::vector<std::vector<std::int64_t>>> kept;
-  for (const ImportanceKind importance :
+  for (const auto importance :
        {ImportanceKind::paper, ImportanceKind::release, ImportanceKind::last_exit, ImportanceKind::random}) {
     settings_.importance = importance;
     kept.push_back(slender()->config().kept_neurons);
     EXPECT_EQ(slender()->config().kept_neurons, kept.back());
-    for (std::size_t i = 0; i + 1 < kept.size(); ++i) EXPECT_NE(kept[i], kept.back()) << i;
+    for (std::size_t i = 0; i + 1 < kept.size(); ++i) EXPECT_NE(kept[i], kept.back()) << name_of(importance);
   }
   settings_.seed = 2;
   EXPECT_NE(slender()->config().kept_neurons, kept.back()) << "another seed";
@@ -326,7 +350,9 @@ TEST_F(SlenderiseBySettings, HardLabelsSpeakWhereTheTeacherHasNothingToSay) {
   const Teacher itself(model_with(ExitConfig{}, 5));
   const auto kept = [&](const Teacher& teacher, double hard) {
     settings_.importance_hard = hard;
-    return slenderise(settings_, 1, 2, {4, 40, 24}, *student_, teacher, data_)->config().kept_neurons;
+    return slenderise({settings_, 1, 2, student_->config(), *student_, teacher, data_})
+        ->config()
+        .kept_neurons;
   };
   EXPECT_EQ(kept(itself, 0.1), kept(itself, 1));
   EXPECT_NE(kept(itself, 0), kept(itself, 1));

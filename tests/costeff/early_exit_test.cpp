@@ -1,6 +1,7 @@
 // Early exit in batches against batches of one, and against every exit's logits at full depth.
 #include "costeff/exits/early_exit.h"
 
+#include "costeff/exits/multi_exit.h"
 #include "tests/allocations.h"
 #include "tests/costeff/support.h"
 
@@ -73,16 +74,17 @@ TEST_P(EarlyExit, BatchedPaddedAndAloneAsChosenFromEveryExit) {
   const ExitLogits every = predict_exits(model, data, {.batch = 7});
   std::size_t different = 0;
   for (const double threshold : thresholds(every)) {
-    const ExitChoice chosen = choose_exits(every, threshold);
+    const ExitChoice chosen = choose_exits(every, entropy_below(threshold));
     const auto [least, most] = std::minmax_element(chosen.exits.begin(), chosen.exits.end());
     different += *least != *most ? 1 : 0;
     for (const auto& [begin, end, pad_to] : {std::tuple(0, 24, 0), {0, 24, 16}, {3, 11, 0}, {23, 24, 20}}) {
       const auto padding = pad_to > 0 ? std::optional<std::size_t>(pad_to) : std::nullopt;
-      const auto found = early_exit(model, token_batch(batch_of(data, begin, end, padding)), threshold);
+      const auto found =
+          early_exit(model, token_batch(batch_of(data, begin, end, padding)), entropy_below(threshold));
       ASSERT_EQ(found.exits.size(), static_cast<std::size_t>(end - begin));
       for (std::int32_t s = begin; s < end; ++s) {
         const auto row = static_cast<std::size_t>(s - begin);
-        const auto alone = early_exit(model, token_batch(batch_of(data, s, s + 1)), threshold);
+        const auto alone = early_exit(model, token_batch(batch_of(data, s, s + 1)), entropy_below(threshold));
         const auto expected = chosen.exits[static_cast<std::size_t>(s)];
         EXPECT_EQ(found.exits[row], expected) << threshold << " " << s;
         EXPECT_EQ(alone.exits[0], expected) << threshold << " " << s;
@@ -111,8 +113,8 @@ TEST(EarlyExitRule, ZeroNeverLeavesAndAboveTheLargestEntropyAllDo) {
   const Bert model = spread_model(ExitConfig{.first = 2}, DType::f32);
   const TokenBatch batch = token_batch(batch_of(random_dataset(9), 0, 9));
   const std::int64_t layers = model.config().layers();
-  for (const std::int64_t exit : early_exit(model, batch, 0).exits) EXPECT_EQ(exit, layers);
-  for (const std::int64_t exit : early_exit(model, batch, 1.1).exits) EXPECT_EQ(exit, 2);
+  for (const std::int64_t exit : early_exit(model, batch, entropy_below(0)).exits) EXPECT_EQ(exit, layers);
+  for (const std::int64_t exit : early_exit(model, batch, entropy_below(1.1)).exits) EXPECT_EQ(exit, 2);
 }
 
 // Layers that nobody reaches are not computed: with no number in them, answers stay numbers.
@@ -122,8 +124,8 @@ TEST(EarlyExitRule, LayersAfterTheLastExitTakenAreNotRead) {
     if (t.name.starts_with("bert.encoder.layer.1.")) t.value().fill(std::nan(""));
   }
   const TokenBatch batch = token_batch(batch_of(random_dataset(9), 0, 9));
-  for (const double z : early_exit(model, batch, 1.1).logits) EXPECT_TRUE(std::isfinite(z));
-  const EarlyExitOutputs all = early_exit(model, batch, 0);
+  for (const double z : early_exit(model, batch, entropy_below(1.1)).logits) EXPECT_TRUE(std::isfinite(z));
+  const EarlyExitOutputs all = early_exit(model, batch, entropy_below(0));
   for (const double z : all.logits) EXPECT_TRUE(std::isnan(z));
   for (const std::int64_t exit : all.exits) EXPECT_EQ(exit, model.config().layers());
 }
@@ -131,11 +133,11 @@ TEST(EarlyExitRule, LayersAfterTheLastExitTakenAreNotRead) {
 TEST(EarlyExitRule, RefusesWhatIsNoThreshold) {
   const Bert model = spread_model(ExitConfig{}, DType::f32);
   const TokenBatch batch = token_batch(batch_of(random_dataset(2), 0, 2));
-  EXPECT_THROW(early_exit(model, batch, -1), UsageError);
-  EXPECT_THROW(early_exit(model, batch, std::nan("")), UsageError);
+  EXPECT_THROW(early_exit(model, batch, entropy_below(-1)), UsageError);
+  EXPECT_THROW(early_exit(model, batch, entropy_below(std::nan(""))), UsageError);
   Bert regression(small_config(1), DType::f32);
   regression.initialise(1);
-  EXPECT_THROW(early_exit(regression, batch, 0.1), UsageError);
+  EXPECT_THROW(early_exit(regression, batch, entropy_below(0.1)), UsageError);
 }
 
 TEST(EarlyExitRule, TakesNoMemoryOnceItHasRun) {
@@ -144,9 +146,9 @@ TEST(EarlyExitRule, TakesNoMemoryOnceItHasRun) {
   for (const Pooling pooling : {Pooling::cls, Pooling::mean}) {
     const Bert model = spread_model(ExitConfig{.pooling = pooling}, DType::f32);
     const std::vector<double> some = thresholds(predict_exits(model, data));
-    for (const double threshold : some) early_exit(model, batch, threshold);
+    for (const double threshold : some) early_exit(model, batch, entropy_below(threshold));
     const std::size_t before = allocation_count();
-    for (const double threshold : some) early_exit(model, batch, threshold);
+    for (const double threshold : some) early_exit(model, batch, entropy_below(threshold));
     EXPECT_EQ(allocation_count(), before);
   }
 }
@@ -158,8 +160,8 @@ TEST(EvaluateEarly, ScoresTheChosenExits) {
   const EncodedDataset data = random_dataset(23);
   const ExitLogits every = predict_exits(model, data);
   for (const double threshold : thresholds(every)) {
-    const ExitChoice chosen = choose_exits(every, threshold);
-    const EarlyEvaluation early = evaluate_early(model, task, data, threshold, {.batch = 5});
+    const ExitChoice chosen = choose_exits(every, entropy_below(threshold));
+    const EarlyEvaluation early = evaluate_early(model, task, data, entropy_below(threshold), {.batch = 5});
     const Evaluation expected = evaluate_logits(chosen.logits, task, data);
     EXPECT_EQ(early.choice.exits, chosen.exits);
     EXPECT_EQ(early.evaluation.metrics, expected.metrics);
@@ -176,7 +178,7 @@ TEST(EvaluateEarly, ScoresTheChosenExits) {
     EXPECT_EQ(sequences, 23);
     EXPECT_NEAR(early.average_exit, static_cast<double>(sum) / 23, 1e-12);
   }
-  EXPECT_THROW(evaluate_early(model, find_task("sst2"), data, 0.1), Error);
+  EXPECT_THROW(evaluate_early(model, find_task("sst2"), data, entropy_below(0.1)), Error);
 }
 
 TEST(SweepThresholds, FromZeroToTheLargestEntropyInFourDigits) {

@@ -1,7 +1,7 @@
 // What equalisation is, as identities (Eq. 3), on a model of twelve layers in f64; and other identities of
 // the method.
-#include "costeff/exits/classifier.h"
 #include "costeff/methods/slenderise.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/losses.h"
 #include "tests/costeff/support.h"
 

@@ -41,17 +41,20 @@ TEST(EvaluateReference, LogitsAndEntropiesOfEveryExit) {
     data.add({.ids = cut(batch.ids), .token_type_ids = cut(batch.token_types)}, batch.labels[s], 0);
   }
   const ExitLogits found = predict_exits(*model, data, {.batch = 2});
+  const nlohmann::json config = metadata(file, "config");
+  const auto classes = config.at("classes").get<std::size_t>();
   ASSERT_EQ(found.first, 1);
-  ASSERT_EQ(found.labels, 3);
-  ASSERT_EQ(found.exits.size(), 4U);
-  for (std::size_t i = 0; i < 4; ++i) {
+  ASSERT_EQ(found.labels, static_cast<std::int64_t>(classes));
+  ASSERT_EQ(found.exits.size(), config.at("layers").get<std::size_t>());
+  for (std::size_t i = 0; i < found.exits.size(); ++i) {
     const Tensor logits = read_tensor(file, fmt::format("out/logits.{}", i + 1));
     const Tensor entropies = read_tensor(file, fmt::format("out/entropy.{}", i + 1));
-    ASSERT_EQ(found.exits[i].size(), 15U);
-    for (std::size_t s = 0; s < 5; ++s) {
-      const std::span<const double> row = std::span(found.exits[i]).subspan(3 * s, 3);
-      for (std::size_t c = 0; c < 3; ++c) {
-        EXPECT_NEAR(row[c], logits.at(static_cast<std::int64_t>(3 * s + c)), 1e-10);
+    ASSERT_EQ(entropies.numel(), static_cast<std::int64_t>(batch.sequences()));
+    ASSERT_EQ(static_cast<std::int64_t>(found.exits[i].size()), logits.numel());
+    for (std::size_t s = 0; s < batch.sequences(); ++s) {
+      const std::span<const double> row = std::span(found.exits[i]).subspan(classes * s, classes);
+      for (std::size_t c = 0; c < classes; ++c) {
+        EXPECT_NEAR(row[c], logits.at(static_cast<std::int64_t>(classes * s + c)), 1e-10);
       }
       EXPECT_NEAR(entropy(row), entropies.at(static_cast<std::int64_t>(s)), 1e-10);
     }
@@ -77,22 +80,24 @@ TEST(ChooseExits, TheFirstExitBelowTheThresholdAnswers) {
       .exits = {
           {1, 0, 900, 0, 5, 5, std::nan(""), 0}, {2, 2, 901, 0, 6, 6, 1, 0}, {0, 902, 1, 0, 7, 7, 0, 903}}};
   using Exits = std::vector<std::int64_t>;
-  EXPECT_EQ(choose_exits(logits, 0).exits, (Exits{4, 4, 4, 4}));  // strictly below
-  EXPECT_EQ(choose_exits(logits, 1e-9).exits, (Exits{4, 2, 4, 4}));
-  EXPECT_EQ(choose_exits(logits, half).exits, (Exits{4, 2, 4, 4}));
-  EXPECT_EQ(choose_exits(logits, std::nextafter(half, 1)).exits, (Exits{2, 2, 4, 3}));
-  const ExitChoice all = choose_exits(logits, 0.7);
+  EXPECT_EQ(choose_exits(logits, entropy_below(0)).exits, (Exits{4, 4, 4, 4}));  // strictly below
+  EXPECT_EQ(choose_exits(logits, entropy_below(1e-9)).exits, (Exits{4, 2, 4, 4}));
+  EXPECT_EQ(choose_exits(logits, entropy_below(half)).exits, (Exits{4, 2, 4, 4}));
+  EXPECT_EQ(choose_exits(logits, entropy_below(std::nextafter(half, 1))).exits, (Exits{2, 2, 4, 3}));
+  const ExitChoice all = choose_exits(logits, entropy_below(0.7));
   EXPECT_EQ(all.exits, (Exits{2, 2, 2, 3}));  // what is no number never leaves
   EXPECT_EQ(all.logits, (std::vector<double>{1, 0, 900, 0, 5, 5, 1, 0}));
 }
 
 TEST(ChooseExits, RefusesWhatIsNoThreshold) {
   const ExitLogits logits{.first = 1, .labels = 2, .exits = {{1, 0}}};
-  EXPECT_THAT(message_of<UsageError>([&] { choose_exits(logits, -0.1); }), ::testing::HasSubstr("-0.1"));
-  EXPECT_THAT(message_of<UsageError>([&] { choose_exits(logits, std::nan("")); }),
+  EXPECT_THAT(message_of<UsageError>([&] { choose_exits(logits, entropy_below(-0.1)); }),
+              ::testing::HasSubstr("-0.1"));
+  EXPECT_THAT(message_of<UsageError>([&] { choose_exits(logits, entropy_below(std::nan(""))); }),
               ::testing::HasSubstr("nan"));
   const ExitLogits score{.first = 1, .labels = 1, .exits = {{1}}};
-  EXPECT_THAT(message_of<UsageError>([&] { choose_exits(score, 0.1); }), ::testing::HasSubstr("regression"));
+  EXPECT_THAT(message_of<UsageError>([&] { choose_exits(score, entropy_below(0.1)); }),
+              ::testing::HasSubstr("regression"));
 }
 
 TEST(Evaluate, LastOfAllExitsIsFullDepth) {

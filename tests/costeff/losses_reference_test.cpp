@@ -1,6 +1,7 @@
 // Exits, equalisation and the stages' losses against PyTorch: exit_gradients and stage_losses, in f64 and
 // f32.
-#include "costeff/exits/classifier.h"
+#include "costeff/methods/costeff.h"
+#include "costeff/methods/pruning_round.h"
 #include "costeff/train/losses.h"
 #include "tests/costeff/reference.h"
 
@@ -79,9 +80,13 @@ TEST_P(LossesReference, EveryStage) {
     compare(file, name, *student, tokens, true, tolerance(), loss);
   };
   using Out = MultiExitOutputs;
-  check("ta_paper_T1", [&](const Out& s) { return assistant_loss(s, teacher, batch, 1, 0); });
-  check("ta_release_T1", [&](const Out& s) { return assistant_loss(s, teacher, batch, 1, 0.5); });
-  check("ta_release_T4", [&](const Out& s) { return assistant_loss(s, teacher, batch, 4, 0.5); });
+  const auto assist = [&](const Out& s, Prediction prediction, double temperature) {
+    return sum_of_terms(prediction_terms({.prediction = prediction, .temperature = temperature}), s, teacher,
+                        batch, tokens.layout);
+  };
+  check("ta_paper_T1", [&](const Out& s) { return assist(s, Prediction::soft, 1); });
+  check("ta_release_T1", [&](const Out& s) { return assist(s, Prediction::both, 1); });
+  check("ta_release_T4", [&](const Out& s) { return assist(s, Prediction::both, 4); });
   check("ta_features", [&](const Out& s) { return feature_loss(s, teacher, tokens.layout); });
   check("prediction_T1", [&](const Out& s) { return prediction_loss(s, assistant, 1); });
   check("prediction_T2", [&](const Out& s) { return prediction_loss(s, assistant, 2); });
@@ -90,7 +95,8 @@ TEST_P(LossesReference, EveryStage) {
     return add(prediction_loss(s, assistant, 1), feature_loss(s, assistant, tokens.layout));
   });
   check("importance_release", [&](const Out& s) {
-    return importance_loss(s, assistant, batch, tokens.layout, 1, 0.1, FeatureMean::padded);
+    return sum_of_terms(importance_terms(0.1, 1, LossTerm::Exits::all, FeatureMean::padded), s, assistant,
+                        batch, tokens.layout);
   });
 }
 

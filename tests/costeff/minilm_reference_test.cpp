@@ -69,7 +69,7 @@ TEST_P(MiniLmReference, TenFineTuningSteps) {
     EXPECT_NEAR(r.gradient_norm / log[step][1].get<double>(), 1, exact ? 1e-9 : 1e-3) << step;
     EXPECT_NEAR(r.learning_rate, log[step][2].get<double>(), 1e-18) << step;
   }
-  trainer.settle();
+  trainer.flush();
   Forward forward;
   const Variable logits = classifier_->model->logits(forward, read_batch(*file_, ""));
   EXPECT_LT(largest_difference(logits.value(), read_tensor(*file_, "out/fine_tuned_logits")),

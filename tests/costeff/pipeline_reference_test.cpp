@@ -1,7 +1,8 @@
 // The whole method against PyTorch, step by step: pipeline.safetensors, release rules, dropout off.
-#include "costeff/exits/classifier.h"
-#include "costeff/methods/distillation.h"
+#include "costeff/methods/costeff.h"
+#include "costeff/methods/pruning_round.h"
 #include "costeff/methods/slenderise.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/trainer.h"
 #include "tests/costeff/reference.h"
 
@@ -99,7 +100,7 @@ class Pipeline {
       close(report.gradient_norm, expected[1], "norm");
       close(report.learning_rate, expected[2], "rate");
     }
-    trainer.settle();
+    trainer.flush();
   }
 
   void compare_final(const std::string& name, const Bert& model) const {
@@ -145,7 +146,8 @@ TEST_P(PipelineReference, EveryStepOfEveryStage) {
                    return features_alone(multi_exit(*assistant, f, t, true), teach(*teacher, t), b, t.layout);
                  });
   pipeline.train("ta", *assistant, [&](Forward& f, const Batch& b, const TokenBatch& t, std::int64_t) {
-    return assistant_loss(multi_exit(*assistant, f, t, true), teach(*teacher, t), b, 1, 0.5);
+    return sum_of_terms(prediction_terms({.prediction = Prediction::both}),
+                        multi_exit(*assistant, f, t, true), teach(*teacher, t), b, t.layout);
   });
   pipeline.compare_final("ta", *assistant);
 
@@ -167,8 +169,8 @@ TEST_P(PipelineReference, EveryStepOfEveryStage) {
     Importance importance(before, UnitSum::release);
     for (std::size_t i = 0; i < 3; ++i) {
       importance.add(pipeline.calibration(i), [&](Forward& f, const Batch& b, const TokenBatch& t) {
-        return importance_loss(multi_exit(before, f, t, true), teach(*assistant, t), b, t.layout, 1, 0.1,
-                               FeatureMean::padded);
+        return sum_of_terms(importance_terms(0.1, 1, LossTerm::Exits::all, FeatureMean::padded),
+                            multi_exit(before, f, t, true), teach(*assistant, t), b, t.layout);
       });
     }
     const SlenderSizes sizes = sizes_after(r, rounds, full, goal);

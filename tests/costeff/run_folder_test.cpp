@@ -18,7 +18,7 @@ TEST(RunFolder, ASecondRunInTheSameFolderIsRefused) {
   const std::string path = folder.path("run");
   RunFolder::create(path, {{"a", 1}});
   const std::string message = message_of<Error>([&] { RunFolder::create(path, {{"a", 2}}); });
-  EXPECT_NE(message.find("--resume"), std::string::npos);
+  EXPECT_NE(message.find("resume"), std::string::npos);
   EXPECT_EQ(RunFolder::open(path).config()["a"], 1);
 }
 

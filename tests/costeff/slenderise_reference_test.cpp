@@ -1,6 +1,7 @@
 // Importance, pruning and factorisation against PyTorch: slenderise.safetensors, both fidelities, two rounds.
-#include "costeff/exits/classifier.h"
+#include "costeff/methods/pruning_round.h"
 #include "costeff/methods/slenderise.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/settings.h"
 #include "tests/costeff/reference.h"
 
@@ -48,8 +49,9 @@ TEST_P(SlenderiseReference, ScoresKeptAndLogitsOfTwoRounds) {
     for (const Batch& batch : batches) {
       importance.add(batch, [&](Forward& forward, const Batch& b, const TokenBatch& tokens) {
         const MultiExitOutputs student = multi_exit(*model, forward, tokens, true);
-        return importance_loss(student, teach(*assistant, tokens), b, tokens.layout, 1, release ? 0.1 : 0,
-                               release ? FeatureMean::padded : FeatureMean::real_tokens);
+        return sum_of_terms(importance_terms(release ? 0.1 : 0, 1, LossTerm::Exits::all,
+                                             release ? FeatureMean::padded : FeatureMean::real_tokens),
+                            student, teach(*assistant, tokens), b, tokens.layout);
       });
     }
     const ImportanceScores scores = importance.scores();

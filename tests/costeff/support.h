@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 
-#include "costeff/exits/classifier.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/trainer.h"
 #include "tests/nn/reference.h"
 

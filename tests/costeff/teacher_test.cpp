@@ -45,7 +45,7 @@ void expect_same(const TeacherOutputs& found, const TeacherOutputs& expected, co
 TEST(Teacher, RemembersWhatItSays) {
   const EncodedDataset data = random_dataset(11);
   Teacher teacher(assistant());
-  ASSERT_TRUE(teacher.remember(data, true, 4, kAmple));
+  ASSERT_TRUE(teacher.cache(data, true, 4, kAmple));
   for (const std::optional<std::size_t> pad_to :
        {std::optional<std::size_t>(), std::optional<std::size_t>(20)}) {
     const Batch batch = shuffled(data, pad_to);
@@ -68,7 +68,7 @@ TEST(Teacher, DoesNotReadWhatItRemembers) {
   for (std::int32_t& id : other.ids) id = (id + 1) % 60;
   const TeacherOutputs expected = teacher(batch, token_batch(batch));
   EXPECT_GT(largest_difference(teacher(other, token_batch(other)).logits[0], expected.logits[0]), 1e-3);
-  ASSERT_TRUE(teacher.remember(data, false, 3, kAmple));
+  ASSERT_TRUE(teacher.cache(data, false, 3, kAmple));
   const TeacherOutputs recalled = teacher(other, token_batch(other));
   EXPECT_LT(largest_difference(recalled.logits[0], expected.logits[0]), 1e-12);
   EXPECT_TRUE(recalled.hidden.empty()) << "hidden states were not asked for";
@@ -80,11 +80,11 @@ TEST(Teacher, RefusesAboveItsLimit) {
   const std::size_t logits = 4 * 2 * 11 * 3, states = 4 * 4 * 24 * data.ids.size();
   const Batch batch = shuffled(data);
   Teacher teacher(assistant(DType::f32));
-  EXPECT_FALSE(teacher.remember(data, true, 4, logits + states - 1));
-  EXPECT_FALSE(teacher.remember(data, false, 4, logits - 1));
+  EXPECT_FALSE(teacher.cache(data, true, 4, logits + states - 1));
+  EXPECT_FALSE(teacher.cache(data, false, 4, logits - 1));
   EXPECT_EQ(teacher(batch, token_batch(batch)).hidden.size(), 4) << "says it anew";
-  EXPECT_TRUE(teacher.remember(data, false, 4, logits));
-  EXPECT_TRUE(teacher.remember(data, true, 4, logits + states));
+  EXPECT_TRUE(teacher.cache(data, false, 4, logits));
+  EXPECT_TRUE(teacher.cache(data, true, 4, logits + states));
   EXPECT_EQ(teacher(batch, token_batch(batch)).hidden.size(), 4);
 }
 
@@ -94,7 +94,7 @@ TEST(Teacher, DoesNotSayAgainWhatItRemembers) {
   Teacher teacher(assistant());
   const auto says = [&](const EncodedDataset& of, bool hidden, std::size_t batch) {
     bool said = false;
-    EXPECT_TRUE(teacher.remember(of, hidden, batch, kAmple, [&](std::size_t) { return said = true; }));
+    EXPECT_TRUE(teacher.cache(of, hidden, batch, kAmple, [&](std::size_t) { return said = true; }));
     return said;
   };
   EXPECT_TRUE(says(data, false, 4));
@@ -114,7 +114,7 @@ TEST(Teacher, StopsWhenItIsTold) {
   const Batch batch = shuffled(data);
   const TeacherOutputs expected = teacher(batch, token_batch(batch));
   std::vector<std::size_t> asked;
-  EXPECT_FALSE(teacher.remember(data, true, 4, kAmple, [&](std::size_t done) {
+  EXPECT_FALSE(teacher.cache(data, true, 4, kAmple, [&](std::size_t done) {
     asked.push_back(done);
     return done < 8;
   }));

@@ -1,6 +1,7 @@
 // A model, sentences and settings for stages that take a moment: a sentence's first word decides its label.
 #pragma once
 
+#include "costeff/methods/costeff.h"
 #include "costeff/train/stage.h"
 #include "nn/checkpoint.h"
 #include "tests/support.h"
@@ -28,13 +29,13 @@ class TinyRun {
 
   // Of a stage on a device; each writes to a folder of its own, and all but fine-tuning begin with the model
   // that fine-tuning left there.
-  Settings settings(Stage stage, const std::string& device) const {
-    Settings s = default_settings(stage);
-    s.model = folder_.path(stage == Stage::finetune ? "model" : "finetune " + device);
+  Settings settings(const std::string& stage, const std::string& device) const {
+    Settings s = costeff_stage(stage).defaults;
+    s.model = folder_.path(stage == "finetune" ? "model" : "finetune " + device);
     s.teacher = folder_.path("finetune " + device);
     s.columns = "sentence,label";
     s.data = folder_.path();
-    s.out = folder_.path(fmt::format("{} {}", name_of(stage), device));
+    s.out = folder_.path(fmt::format("{} {}", stage, device));
     s.max_length = 8;
     s.batch = 5;
     s.epochs = 2;
@@ -42,6 +43,12 @@ class TinyRun {
     s.threads = threads();
     s.device = device;
     return s;
+  }
+
+  static StageResult run(const std::string& stage, const Settings& settings, bool resume = false,
+                         const StageEvents& events = {}) {
+    StageShared shared;
+    return run_stage(costeff_stage(stage), settings, resume, events, shared);
   }
 
  private:

@@ -22,7 +22,11 @@ TEST(AdamWReference, BothVariantsWithClippingAndWarmup) {
   for (const AdamVariant variant : {AdamVariant::torch, AdamVariant::transformers}) {
     ParameterStore store(DType::f64);
     for (const std::string& name : file.names()) {
-      if (name.starts_with("w/")) store.add(name.substr(2), shape_of(file.info(name)));
+      if (!name.starts_with("w/")) continue;
+      const WeightRole role{
+          .part = name.find("LayerNorm") != std::string::npos ? Part::embedding_norm : Part::other,
+          .piece = name.ends_with("bias") ? Piece::bias : Piece::weight};
+      store.add(name.substr(2), shape_of(file.info(name)), role);
     }
     store.allocate();
     store.allocate_gradients();
@@ -30,8 +34,7 @@ TEST(AdamWReference, BothVariantsWithClippingAndWarmup) {
     store.to(test_device());
     for (const Parameter* p : store.parameters()) {
       const auto decayed = metadata(file, "decayed").get<std::vector<std::string>>();
-      EXPECT_EQ(decays(p->name), std::find(decayed.begin(), decayed.end(), p->name) != decayed.end())
-          << p->name;
+      EXPECT_EQ(p->decays, std::find(decayed.begin(), decayed.end(), p->name) != decayed.end()) << p->name;
     }
     AdamW adam(store, {variant, metadata(file, "betas")[0], metadata(file, "betas")[1], metadata(file, "eps"),
                        metadata(file, "weight_decay")});

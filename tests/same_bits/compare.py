@@ -8,7 +8,7 @@ import struct
 RENAMED_KEYS = {}
 # Keys that this tree no longer writes, and keys that the old one did not write.
 DROPPED_KEYS = set()
-ADDED_KEYS = set()
+ADDED_KEYS = {"format", "method", "role", "exit_threshold"}
 # Values that differ by the clock, by the place of a folder or by the version.
 UNCOMPARED_KEYS = {"tokens_per_second", "seconds", "sequences_per_second", "version", "environment", "threads"}
 # Options of the command line: old -> new.

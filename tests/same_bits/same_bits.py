@@ -57,11 +57,11 @@ PIPELINES = {
     "little teacher memory": ("sst2", "--teacher-memory 0"),
 }
 
-# Commands on the finished run, as {name: (words, read TEXTS on standard input)}. A regression has no entropy.
+# Commands on the last stage's run (a whole run stands for another of its models now), as {name: (words, read TEXTS on standard input)}. A regression has no entropy.
 FULL_DEPTH = "--entropy 0"
 ANSWERS = {
     "eval": ("eval --model RUN TASK --threads 1 --json " + FULL_DEPTH, False),
-    "eval, all exits": ("eval --model RUN TASK --threads 1 --json --all-exits --short-half", False),
+    "eval, all exits": ("eval --model RUN TASK --threads 1 --json --all-exits --short-half " + FULL_DEPTH, False),
     "eval, sweep": ("eval --model RUN TASK --threads 1 --json --sweep", False),
     "eval, early": ("eval --model RUN TASK --threads 1 --json --entropy 0.6", False),
     "predict": ("predict --model RUN --threads 1 " + FULL_DEPTH, True),
@@ -117,7 +117,7 @@ def compare_answers(builds, root, name, differences):
             text = text.replace(FULL_DEPTH, "")
         words = ["--precision", "bf16"] if "bf16" in options else []
         for word in reversed(text.split()):
-            words = {"RUN": [name], "TASK": TASKS[task]}.get(word, [word]) + words
+            words = {"RUN": [f"{name}/recover"], "TASK": TASKS[task]}.get(word, [word]) + words
         texts = root / ("pairs.txt" if task in ("mrpc", "stsb") else "lines.txt") if reads else None
         old, new = outputs(builds, words, texts)
         compare.compare_values(compare.json_lines(old), compare.json_lines(new), what, differences)

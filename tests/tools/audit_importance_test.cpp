@@ -141,7 +141,7 @@ TEST_F(AuditImportanceTest, PathsOfAnyKind) {
 TEST_F(AuditImportanceTest, BadInput) {
   EXPECT_TRUE(fails(run(audit({"--heads", "5"})), 2, {"--heads 5", "4 heads"}));
   EXPECT_TRUE(fails(run(audit({"--ffn", "65"})), 2, {"--ffn 65", "64 neurons"}));
-  EXPECT_TRUE(fails(run(audit({"--loss", "predictions"})), 2, {"--loss predictions", "--teacher"}));
+  EXPECT_TRUE(fails(run(audit({"--loss", "predictions"})), 2, {"loss predictions", "--teacher"}));
   EXPECT_TRUE(fails(run(audit({"--teacher", folder_.path("none")})), 1, {"none"}));
   EXPECT_TRUE(fails(run(audit({"--stage", "ta"})), 2, {"--stage"}));
   Words words = audit();
@@ -152,7 +152,7 @@ TEST_F(AuditImportanceTest, BadInput) {
   EXPECT_TRUE(fails(run(words), 1, {"no data"}));
   words = audit();
   words.back() = "-1";
-  EXPECT_TRUE(fails(run(words), 2, {"--neurons"}));
+  EXPECT_TRUE(fails(run(words), 2, {"neurons"}));
 }
 
 TEST_F(AuditImportanceTest, WhatCannotBeWrittenIsRefusedFirst) {

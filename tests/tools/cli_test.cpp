@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 
 const std::vector<std::pair<std::string, std::vector<std::string>>> kGroups = {
     {"finetune", {"Model and data:", "Run:", "Training:", "--lr X (=", "--epochs N (=3)"}},
-    {"run", {"Model and data:", "Sizes and rounds:", "Distillation:", "--recipe R (=quick)", "--set LIST"}},
+    {"run", {"Model and data:", "Sizes and rounds:", "Distillation:", "--recipe R", "--set LIST"}},
     {"assist", {"--teacher DIR", "Distillation:", "Exits", "--two-stage", "--lr X (=", "--epochs N (=3)"}},
     {"slenderise", {"--teacher DIR", "Sizes and rounds:", "--heads N", "--importance I (=auto)"}},
     {"recover", {"--teacher DIR", "Distillation:", "--feature-epochs X", "--epochs N (=9)"}},
@@ -108,7 +108,7 @@ TEST_F(CliTest, NumbersAreStrict) {
   }
   EXPECT_TRUE(fails(run(eval({"--batch", "0"})), 2, {"--batch 0"}));
   EXPECT_TRUE(fails(run(eval({"--max-length", "129"})), 2, {"--max-length 129", "128 positions"}));
-  EXPECT_TRUE(fails(run(eval({"--split", "dve"})), 2, {"--split dve"}));
+  EXPECT_TRUE(fails(run(eval({"--split", "dve"})), 2, {"split dve"}));
   EXPECT_TRUE(fails(run({"predict", "--model", model_, "--batch", "0"}), 2, {"--batch 0"}));
 }
 

@@ -44,7 +44,7 @@ TEST_F(DiskTest, AFileThatMayNotGrow) {
 TEST_F(DiskTest, ALogThatMayNotGrow) {
   const std::string out = folder_.path("run");
   const Words more = {"--eval-every", "18"};  // so that the log is what grows first
-  EXPECT_TRUE(fails(run(finetune(out, more), "", file_limit(2'500)), 1, {"log.jsonl", "--resume"}));
+  EXPECT_TRUE(fails(run(finetune(out, more), "", file_limit(2'500)), 1, {"log.jsonl", "resume"}));
   expect_recovers(out, more);
 }
 

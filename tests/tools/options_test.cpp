@@ -1,14 +1,27 @@
 #include "tools/cli/options.h"
 
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "costeff/methods/costeff.h"
+#include "costeff/methods/method_list.h"
+#include "data/nearest.h"
 #include "tensor/error.h"
+#include "tensor/file.h"
 #include "tests/tools/support.h"
-#include "tools/cli/nearest.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/settings_options.h"
 
 namespace costeff {
+namespace testing {
+std::string source_dir();
+}
 namespace {
 
 using ::testing::HasSubstr;
+using testing::message_of;
 
 struct Values {
   std::int64_t times = 3;
@@ -91,6 +104,78 @@ TEST(Options, NamesWhatIsWrongWithTheLine) {
   EXPECT_THAT(error({"--loud=yes"}), HasSubstr("--loud"));
   EXPECT_THAT(error({"--name", ""}), HasSubstr("--name"));
   EXPECT_THAT(error({"stray"}), HasSubstr("unexpected argument \"stray\""));
+}
+
+// The words that begin with "--" at the beginning of a line of help.
+std::set<std::string> flags_in(const std::string& help) {
+  std::set<std::string> flags;
+  std::istringstream lines(help);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("  --")) flags.insert(line.substr(2, line.find_first_of(" \n", 2) - 2));
+  }
+  return flags;
+}
+
+std::string help_of(Uses stage, bool shared, SettingsTable table = settings_table()) {
+  Options options("a command", "about it");
+  Settings settings;
+  TrainRequest request;
+  add_settings(options, stage, shared, settings, request, nullptr, table);
+  return options.help();
+}
+
+TEST(SettingsOptions, HelpFilesAndDocsNameTheSame) {
+  const std::string page = settings_page();
+  const std::regex flag_name("`(--[a-z-]+)");
+  std::set<std::string> named{std::sregex_token_iterator(page.begin(), page.end(), flag_name, 1), {}};
+  for (const char* of_run : {"--set", "--recipe"}) named.erase(of_run);
+  for (const Setting& row : settings_table()) named.erase(row.flag());
+  EXPECT_THAT(named, ::testing::IsEmpty()) << "no settings";
+  for (const StageSpec& spec : all_methods().front().stages) {
+    const Uses stage = spec.uses;
+    std::set<std::string> expected = {"--resume", "--config"};
+    const Json json = to_json(stage, spec.defaults);
+    for (const auto& [key, value] : json.items()) {
+      const std::string flag = setting_named(stage, key).flag();
+      expected.insert(flag);
+      EXPECT_THAT(page, HasSubstr("\n| `" + flag + "`"));
+    }
+    EXPECT_EQ(flags_in(help_of(stage, false)), expected) << spec.name;
+  }
+}
+
+TEST(SettingsOptions, ANewOneHasAFlagAndALineOfTheDocs) {
+  std::vector<Setting> table(settings_table().begin(), settings_table().end());
+  table.push_back(
+      {"patience", &Settings::max_steps, kTeacher, SettingGroup::training, "N", "evaluations to wait"});
+  EXPECT_THAT(help_of(costeff_stage("recover").uses, false, table), HasSubstr("--patience N (=0)"));
+  EXPECT_THAT(help_of(costeff_stage("finetune").uses, false, table), ::testing::Not(HasSubstr("--patience")));
+  EXPECT_THAT(settings_page(table), HasSubstr("| `--patience` | evaluations to wait |"));
+}
+
+TEST(SettingsOptions, OfAWholeRunAreThoseThatStagesShare) {
+  const std::set<std::string> flags = flags_in(help_of(costeff_stage("recover").uses, true));
+  EXPECT_TRUE(flags.contains("--seed") && flags.contains("--out") && flags.contains("--temperature"));
+  EXPECT_FALSE(flags.contains("--lr") || flags.contains("--teacher") || flags.contains("--heads"));
+}
+
+// The page in docs/ is what the table gives; `costeff settings` writes it.
+TEST(SettingsOptions, TheDocsAreUpToDate) {
+  EXPECT_EQ(read_text(testing::source_dir() + "/docs/settings.md"), settings_page())
+      << "costeff settings >docs/settings.md";
+}
+
+TEST(SettingsOptions, SetsSingleStages) {
+  PipelineSettings stages(all_methods().front());
+  set_each("recover.lr=5e-4,assist.two-stage=true,recover.feature_epochs=1", stages);
+  EXPECT_EQ(stages["recover"].lr, 5e-4);
+  EXPECT_EQ(stages["recover"].feature_epochs, 1);
+  EXPECT_TRUE(stages["assist"].two_stage);
+  for (const char* bad : {"lr=1", "recover.lr", "recover=lr.1", "rest.lr=1", "recover.speed=1",
+                          "recover.lr=x", "finetune.heads=2"}) {
+    EXPECT_THAT(message_of<UsageError>([&] { set_each(bad, stages); }),
+                ::testing::StartsWith("--set " + std::string(bad)));
+  }
 }
 
 TEST(Nearest, CountsEdits) {

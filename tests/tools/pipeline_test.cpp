@@ -134,7 +134,7 @@ TEST_F(PipelineTest, TheTeacherOfTwoStagesSaysItsPartOnce) {
   const auto said = [&](const std::string& out, const Words& more) {
     const Outcome outcome = run(pipeline(out, more));
     EXPECT_EQ(outcome.code, 0) << outcome.err;
-    const std::string text = outcome.out + outcome.err, part = "the teacher says its part";
+    const std::string text = outcome.out + outcome.err, part = "computing the teacher's outputs";
     int times = 0;
     for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++times;
     return times;
@@ -306,9 +306,9 @@ TEST_F(PipelineTest, WrongCalls) {
   refuses({"--rank", "0"}, {"--rank"});
   refuses({"--fidelity", "both"}, {"--fidelity", "paper"});
   refuses({"--temperature", "0"}, {"--temperature"});
-  refuses({"--set", "recover.speed=3"}, {"recover has no setting speed"});
-  refuses({"--set", "rest.lr=3"}, {"no stage rest"});
-  refuses({"--recipe", "slow"}, {"--recipe slow"});
+  refuses({"--set", "recover.speed=3"}, {"recover.speed", "nearest is \"seed\""});
+  refuses({"--set", "rest.lr=3"}, {"rest", "recover"});
+  refuses({"--recipe", "slow"}, {"recipe slow"});
   // What a later stage would refuse is refused before the first one trains.
   refuses({"--heads", "5"}, {"--heads 5", "has 4"});
   refuses({"--ffn", "65"}, {"--ffn 65", "has 64"});

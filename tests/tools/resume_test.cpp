@@ -181,7 +181,7 @@ TEST_F(ResumeTest, AFolderThatHoldsARunIsLeftAlone) {
   const std::string out = folder_.path("run");
   ASSERT_EQ(run(finetune(out)).code, 0);
   const auto before = contents(out);
-  EXPECT_TRUE(fails(run(finetune(out)), 1, {out, "already holds a run", "--resume"}));
+  EXPECT_TRUE(fails(run(finetune(out)), 1, {out, "already holds a run", "resume"}));
   EXPECT_EQ(before, contents(out));
   const auto model = contents(model_);
   EXPECT_EQ(run(finetune(model_)).code, 1);

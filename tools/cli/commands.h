@@ -22,7 +22,9 @@ int run_predict(const Invocation& invocation);
 int run_tokenize(const Invocation& invocation);
 int run_inspect(const Invocation& invocation);
 int run_cost(const Invocation& invocation);
+int run_results(const Invocation& invocation);
 int run_report(const Invocation& invocation);
+int run_settings(const Invocation& invocation);
 int run_devices(const Invocation& invocation);
 
 int run_audit(const Invocation& invocation);  // one of these

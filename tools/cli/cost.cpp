@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <initializer_list>
+#include <iterator>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "costeff/exits/classifier.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/run_folder.h"
 #include "tensor/error.h"
 #include "tools/cli/commands.h"
@@ -91,27 +92,46 @@ Options cost_options(CostSettings& s) {
   return options;
 }
 
-// The model that the flags describe.
-BertConfig given_sizes(const CostSettings& s, const Options& options) {
+constexpr const char* kSizeFlags[] = {"layers", "hidden", "heads",     "head-size", "ffn",
+                                      "rank",   "vocab",  "positions", "classes",   "exit-start"};
+constexpr const char* kExitFlags[] = {"pooling", "last-n-hidden", "hidden-mode", "pooler-dense"};
+
+void check_sizes(const CostSettings& s) {
   constexpr std::int64_t kMost = std::int64_t{1} << 20;
-  for (const auto& [flag, value] :
-       std::initializer_list<std::pair<const char*, std::int64_t>>{{"layers", s.layers},
-                                                                   {"hidden", s.hidden},
-                                                                   {"heads", s.heads},
-                                                                   {"head-size", s.head_size},
-                                                                   {"ffn", s.ffn},
-                                                                   {"vocab", s.vocab},
-                                                                   {"positions", s.positions},
-                                                                   {"classes", s.classes},
-                                                                   {"last-n-hidden", s.last_n_hidden}}) {
-    if (value > kMost) fail_usage("--{} {}: must be at most {}", flag, value, kMost);
+  const std::int64_t sizes[] = {s.layers, s.hidden, s.heads,     s.head_size, s.ffn,
+                                s.rank,   s.vocab,  s.positions, s.classes,   s.exit_start};
+  for (std::size_t i = 0; i < std::size(sizes); ++i) {
+    if (sizes[i] > kMost) fail_usage("--{} {}: must be at most {}", kSizeFlags[i], sizes[i], kMost);
   }
+  if (s.last_n_hidden > kMost) fail_usage("--last-n-hidden {}: must be at most {}", s.last_n_hidden, kMost);
   if (s.heads * s.head_size > s.hidden) {
     fail_usage("--heads {} of --head-size {} make {}, more than --hidden {}: a smaller --head-size is needed",
                s.heads, s.head_size, s.heads * s.head_size, s.hidden);
   }
   if (s.rank > s.hidden) fail_usage("--rank {}: must be at most --hidden, {}", s.rank, s.hidden);
+}
 
+// The exits that the flags describe, in a model with these widths.
+std::optional<ExitConfig> given_exits(const CostSettings& s, const Options& options, bool slender) {
+  const std::int64_t first = options.given("exit-start") ? s.exit_start : slender ? 1 : 0;
+  if (first > s.layers) fail_usage("--exit-start {}: the model has {} layers", first, s.layers);
+  if (first > 0) {
+    return ExitConfig{.first = first,
+                      .pooling = s.pooling,
+                      .mode = s.hidden_mode,
+                      .last_hidden = s.last_n_hidden,
+                      .dense = s.pooler_dense};
+  }
+  for (const char* flag : kExitFlags) {
+    if (options.given(flag))
+      fail_usage("--{} is about exits, and this model has none: --exit-start 1 gives it some", flag);
+  }
+  return std::nullopt;
+}
+
+// The model that the flags describe.
+BertConfig given_sizes(const CostSettings& s, const Options& options) {
+  check_sizes(s);
   BertConfig config;
   config.vocab_size = s.vocab;
   config.hidden_size = s.hidden;
@@ -122,28 +142,17 @@ BertConfig given_sizes(const CostSettings& s, const Options& options) {
   config.max_position_embeddings = s.positions;
   config.labels.clear();
   for (std::int64_t i = 0; i < s.classes; ++i) config.labels.push_back(std::to_string(i));
-
-  const std::int64_t first = options.given("exit-start") ? s.exit_start : is_slender(config) ? 1 : 0;
-  if (first > s.layers) fail_usage("--exit-start {}: the model has {} layers", first, s.layers);
-  const ExitConfig exits{.first = first,
-                         .pooling = s.pooling,
-                         .mode = s.hidden_mode,
-                         .last_hidden = s.last_n_hidden,
-                         .dense = s.pooler_dense};
-  if (first > 0) config.exits = exits;
-  for (const char* flag : {"pooling", "last-n-hidden", "hidden-mode", "pooler-dense"}) {
-    if (first == 0 && options.given(flag))
-      fail_usage("--{} is about exits, and this model has none: --exit-start 1 gives it some", flag);
-  }
+  config.exits = given_exits(s, options, is_slender(config));
   return config;
 }
 
 void refuse_sizes(const Options& options) {
-  for (const char* flag :
-       {"layers", "hidden", "heads", "head-size", "ffn", "rank", "vocab", "positions", "classes",
-        "exit-start", "pooling", "last-n-hidden", "hidden-mode", "pooler-dense"}) {
-    if (options.given(flag))
-      fail_usage("--{} does not go with --model, which has sizes and exits of its own", flag);
+  for (const std::span<const char* const> flags :
+       {std::span<const char* const>(kSizeFlags), std::span<const char* const>(kExitFlags)}) {
+    for (const char* flag : flags) {
+      if (options.given(flag))
+        fail_usage("--{} does not go with --model, which has sizes and exits of its own", flag);
+    }
   }
 }
 

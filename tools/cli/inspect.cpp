@@ -2,13 +2,15 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <numeric>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
-#include "costeff/exits/classifier.h"
 #include "costeff/exits/cost.h"
+#include "costeff/methods/method_list.h"
+#include "costeff/train/classifier.h"
+#include "costeff/train/pipeline.h"
 #include "costeff/train/run_folder.h"
 #include "costeff/train/settings.h"
 #include "data/text_file.h"
@@ -24,18 +26,65 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Which exit a parameter outside the encoder's layers belongs to.
-std::int64_t exit_of(const std::string& name, std::int64_t layers) {
-  constexpr std::string_view kHighway = "bert.encoder.highway.";
-  return name.starts_with(kHighway) ? std::stol(name.substr(kHighway.size())) + 1 : layers;
-}
-
 Json flops_json(const BertConfig& config) {
   const std::int64_t tokens = std::min(kDefaultLength, config.max_position_embeddings);
   const Flops flops = forward_flops(config, tokens);
   Json by_exit = Json::array();
   for (const double count : flops.by_exit()) by_exit.push_back(whole(count));
   return {{"tokens", tokens}, {"total", whole(flops.total())}, {"by_exit", by_exit}};
+}
+
+// Without the weights that the file lacks: a pre-trained model has no classifier yet.
+ParameterCounts count_stored(const Bert& model, const LoadReport& report) {
+  ParameterCounts counts = count_parameters(model.config());
+  for (const std::string& name : report.initialised) {
+    const NamedTensor& absent = model.parameters().find(name);
+    auto& exit = counts.exits[static_cast<std::size_t>(absent.role.exit - model.config().first_exit())];
+    (absent.role.part == Part::exit_dense ? exit.dense : exit.classifier) -= absent.value().numel();
+  }
+  return counts;
+}
+
+Json layers_json(const BertConfig& config, const ParameterCounts& counts) {
+  Json table = Json::array();
+  for (std::size_t k = 0; k < counts.layers.size(); ++k) {
+    table.push_back({{"layer", k + 1},
+                     {"heads", config.heads[k]},
+                     {"head_size", config.head_dim},
+                     {"ffn", config.ffn[k]},
+                     {"parameters", counts.layers[k]}});
+    if (!config.kept_heads.empty()) table.back()["kept_heads"] = config.kept_heads[k];
+  }
+  return table;
+}
+
+Json parameters_json(const ParameterCounts& counts, std::int64_t first_exit) {
+  std::int64_t pooler = 0, classifier = 0;  // of all exits together
+  Json by_exit = Json::array();
+  for (const auto& exit : counts.exits) {
+    pooler += exit.dense;
+    classifier += exit.classifier;
+    if (exit.total() > 0) by_exit.push_back({{"exit", first_exit}, {"parameters", exit.total()}});
+    ++first_exit;
+  }
+  return {{"embeddings", counts.embeddings},
+          {"encoder", std::accumulate(counts.layers.begin(), counts.layers.end(), std::int64_t{0})},
+          {"pooler", pooler},
+          {"classifier", classifier},
+          {"by_exit", by_exit},
+          {"total", counts.total()}};
+}
+
+Json vocabulary_json(const std::string& folder) {
+  if (!fs::exists(folder + "/vocab.txt")) return nullptr;
+  const Tokenizer tokenizer = Tokenizer::from_folder(folder);
+  return {{"tokens", tokenizer.vocabulary_size()}, {"lower_case", tokenizer.options().lower_case}};
+}
+
+Json file_json(const SafetensorsFile& file) {
+  std::map<std::string, std::int64_t> dtypes;
+  for (const std::string& name : file.names()) ++dtypes[file.info(name).dtype];
+  return {{"bytes", fs::file_size(file.path())}, {"tensors", file.names().size()}, {"dtypes", dtypes}};
 }
 
 struct ModelDescription {
@@ -47,52 +96,11 @@ struct ModelDescription {
 ModelDescription describe_model(const std::string& path) {
   const std::string folder = resolve_model(path);
   LoadReport report;
-  // A pre-trained model has no classifier yet; with labels of its own it may lack one.
+  // With labels of its own a model may lack a classifier.
   const BertConfig stored = BertConfig::read(folder + "/config.json");
   const std::unique_ptr<Bert> model = load_bert(folder, {.labels = stored.labels}, &report);
   const BertConfig& config = model->config();
-  const std::set<std::string> absent(report.initialised.begin(), report.initialised.end());
-
-  std::int64_t embeddings = 0;
-  std::int64_t pooler = 0;  // of all exits together
-  std::int64_t classifier = 0;
-  std::map<std::int64_t, std::int64_t> exits;
-  std::vector<std::int64_t> layers(static_cast<std::size_t>(config.layers()));
-  constexpr std::string_view kLayer = "bert.encoder.layer.";
-  for (const NamedTensor& tensor : model->parameters().named()) {
-    if (absent.contains(tensor.name)) continue;
-    const std::int64_t count = tensor.value().numel();
-    if (tensor.name.starts_with(kLayer)) {
-      layers[std::stoul(tensor.name.substr(kLayer.size()))] += count;
-    } else if (tensor.name.starts_with("bert.embeddings.")) {
-      embeddings += count;
-    } else {
-      (tensor.name.find(".pooler.") != std::string::npos ? pooler : classifier) += count;
-      exits[exit_of(tensor.name, config.layers())] += count;
-    }
-  }
-  std::int64_t total = embeddings + pooler + classifier;
-  Json table = Json::array();
-  for (std::size_t k = 0; k < layers.size(); ++k) {
-    total += layers[k];
-    table.push_back({{"layer", k + 1},
-                     {"heads", config.heads[k]},
-                     {"head_size", config.head_dim},
-                     {"ffn", config.ffn[k]},
-                     {"parameters", layers[k]}});
-    if (!config.kept_heads.empty()) table.back()["kept_heads"] = config.kept_heads[k];
-  }
-  Json exit_table = Json::array();
-  for (const auto& [exit, count] : exits) exit_table.push_back({{"exit", exit}, {"parameters", count}});
-
-  const SafetensorsFile file(folder + "/model.safetensors");
-  std::map<std::string, std::int64_t> dtypes;
-  for (const std::string& name : file.names()) ++dtypes[file.info(name).dtype];
-  Json vocabulary = nullptr;
-  if (fs::exists(folder + "/vocab.txt")) {
-    const Tokenizer tokenizer = Tokenizer::from_folder(folder);
-    vocabulary = {{"tokens", tokenizer.vocabulary_size()}, {"lower_case", tokenizer.options().lower_case}};
-  }
+  const Json parameters = parameters_json(count_stored(*model, report), config.first_exit());
   Json json{
       {"folder", folder},
       {"architecture", config.exits ? "CosteffForSequenceClassification" : "BertForSequenceClassification"},
@@ -103,19 +111,13 @@ ModelDescription describe_model(const std::string& path) {
       {"embedding_rank", config.embedding_rank},
       {"positions", config.max_position_embeddings},
       {"token_types", config.type_vocab_size},
-      {"labels", classifier > 0 ? Json(config.labels) : Json::array()},
+      {"labels", parameters["classifier"] > 0 ? Json(config.labels) : Json::array()},
       {"exits", exits_json(config)},
-      {"layers", table},
-      {"parameters",
-       {{"embeddings", embeddings},
-        {"encoder", total - embeddings - pooler - classifier},
-        {"pooler", pooler},
-        {"classifier", classifier},
-        {"by_exit", exit_table},
-        {"total", total}}},
+      {"layers", layers_json(config, count_parameters(config))},
+      {"parameters", parameters},
       {"flops", flops_json(config)},
-      {"vocabulary", vocabulary},
-      {"file", {{"bytes", fs::file_size(file.path())}, {"tensors", file.names().size()}, {"dtypes", dtypes}}},
+      {"vocabulary", vocabulary_json(folder)},
+      {"file", file_json(SafetensorsFile(folder + "/model.safetensors"))},
       {"ignored", report.ignored}};
   return {config, std::move(json)};
 }
@@ -182,26 +184,26 @@ bool is_run(const std::string& path) {
 
 // Whether a run has a model to show: its own, or that of its last stage.
 bool has_model(const std::string& run) {
-  return is_model_folder(run + "/best") || is_model_folder(run + "/last") ||
-         (fs::is_directory(run + "/recover") && has_model(run + "/recover"));
+  return is_model_folder(run + "/best") || is_model_folder(run + "/last") || has_results(run);
 }
 
 Json describe_run(const std::string& path);
 
 // Where a run of all stages stands: how far each is, null if it has not begun.
-Json describe_stages(const std::string& path) {
+Json describe_stages(const std::string& path, const Method& method) {
   Json stages = Json::object();
-  for (const Stage stage : kStages) {
-    const std::string folder = path + "/" + std::string(name_of(stage));
-    stages[name_of(stage)] = is_run(folder) ? describe_run(folder) : Json();
+  for (const StageSpec& stage : method.stages) {
+    const std::string folder = path + "/" + stage.name;
+    stages[stage.name] = is_run(folder) ? describe_run(folder) : Json();
   }
-  return {{"folder", path}, {"stages", stages}, {"finished", fs::exists(path + "/results.json")}};
+  return {{"folder", path}, {"stages", stages}, {"finished", has_results(path)}};
 }
 
 // Where a run stands, from files that a running process may be writing: nothing is changed.
 Json describe_run(const std::string& path) {
   const Json config = RunFolder::open(path).config();
-  if (config.at("command") == "run") return describe_stages(path);
+  if (config.at("command") == "run")
+    return describe_stages(path, find_method(method_of(config.at("settings"))));
   Json out{{"folder", path},
            {"settings", config.at("settings")},
            {"step", 0},
@@ -218,14 +220,7 @@ Json describe_run(const std::string& path) {
     }
   });
   std::vector<std::int64_t> steps;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(path + "/checkpoints", error)) {
-    const std::string name = entry.path().filename().string();
-    const auto step =
-        name.starts_with("step-") ? parse_integer(std::string_view(name).substr(5)) : std::nullopt;
-    if (step) steps.push_back(*step);
-  }
-  std::sort(steps.begin(), steps.end());
+  for (const auto& [step, folder] : checkpoints(path)) steps.push_back(step);
   out["checkpoints"] = steps;
   out["finished"] = is_model_folder(path + "/last");
   return out;

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "data/nearest.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/nearest.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
@@ -21,7 +21,7 @@ struct Command {
 };
 
 constexpr auto kCommands = std::to_array<Command>({
-    {"run", "the paper from one command: all stages, results, report", run_pipeline_command},
+    {"run", "a method from one command: all stages, results, report", run_pipeline_command},
     {"finetune", "trains a pre-trained BERT on a task, and goes on where a run was stopped", run_finetune},
     {"assist", "trains the teaching assistant, a multi-exit model taught by a fine-tuned one", run_assist},
     {"slenderise", "prunes heads and neurons and factorises the embedding, round by round", run_slenderise},
@@ -31,9 +31,11 @@ constexpr auto kCommands = std::to_array<Command>({
     {"tokenize", "shows the word pieces' ids of lines of standard input", run_tokenize},
     {"inspect", "says what a model, or a run, consists of", run_inspect},
     {"cost", "counts the parameters and FLOPs of a model, or of any sizes", run_cost},
+    {"results", "prints the models of finished runs beside each other, with means over runs", run_results},
     {"report", "makes a page of a run: scores, costs, curves, what was removed", run_report},
     {"audit", "who moved this weight, what equalisation did, whether Taylor scores tell the truth",
      run_audit},
+    {"settings", "lists every setting of training, those that matter first", run_settings},
     {"devices", "says what this machine computes with", run_devices},
 });
 

@@ -7,6 +7,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/error.h"
+#include "tools/cli/settings_options.h"
 
 namespace costeff {
 
@@ -25,27 +26,31 @@ void require_model(const std::string& path) {
   }
 }
 
-void add_device(Options& options, std::string* device) {
-  options.add("device", "D", device,
-              "what computes: cpu, cuda, cuda:N (the N-th GPU), or auto: a GPU where one can be used");
-}
-
-void add_precision(Options& options, Precision* precision) {
-  options.add("precision", "P", precision,
-              "of what linear layers and attention multiply: f32, or bf16 (mixed precision: on a GPU the "
-              "faster one)");
-}
-
 void use_threads(std::int64_t threads) {
   if (threads > INT_MAX) fail_usage("--threads {}: too many", threads);
   set_threads(threads > 0 ? static_cast<int>(threads) : available_cores());
 }
 
-std::size_t length_limit(const Bert& model, std::int64_t asked, bool given) {
+void add_computing(Options& options, Settings& settings) {
+  for (const SettingField field : {SettingField(&Settings::device), SettingField(&Settings::precision),
+                                   SettingField(&Settings::threads)})
+    add_setting(options, settings, field);
+}
+
+Classifier open_model(const Settings& s) {
+  require_model(s.model);
+  use_threads(s.threads);
+  const Device device = device_named(s.device);
+  Classifier classifier = load_classifier(s.model, {});
+  classifier.model->to(device);
+  return classifier;
+}
+
+std::size_t length_limit(const Bert& model, Settings s, bool given) {
   const std::int64_t positions = model.config().max_position_embeddings;
-  if (!given) return static_cast<std::size_t>(std::min(positions, kDefaultLength));
-  if (asked > positions) fail_usage("--max-length {}: the model has {} positions", asked, positions);
-  return static_cast<std::size_t>(asked);
+  if (!given) s.max_length = std::min(s.max_length, positions);
+  check_positions(s, positions);
+  return static_cast<std::size_t>(s.max_length);
 }
 
 }  // namespace costeff

@@ -16,45 +16,50 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <variant>
+#include <type_traits>
 #include <vector>
 
-#include "tensor/choice.h"
+#include "costeff/train/value.h"
 
 namespace costeff {
 
 struct OptionDetails {
   std::optional<std::string> shown;  // what --help gives as the default, instead of the value; "" for none
-  std::int64_t least = std::numeric_limits<std::int64_t>::min();  // of whole numbers
+  double least = -std::numeric_limits<double>::infinity();  // of numbers
+};
+
+// Where an option's value goes: any type that read_value() reads.
+struct OptionTarget {
+  template <class T>
+  OptionTarget(T* target)  // NOLINT: converts
+      : is_switch(std::is_same_v<T, bool>),
+        shown(value_text(*target)),
+        assign([target](const std::string& flag, const std::string& text, double least) {
+          read_value(flag, std::string_view(text), *target);
+          if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+            const NumberRange range{.least = least};
+            const auto value = static_cast<double>(*target);
+            if (value < least) fail_usage("{} {}: must be {}", flag, text, range.text());
+          }
+        }) {}
+
+  bool is_switch;  // given or not, without a value
+  std::string shown;
+  std::function<void(const std::string& flag, const std::string& text, double least)> assign;
 };
 
 class Options {
  public:
-  // A target that is one of a few names.
-  struct ChoiceTarget {
-    template <Choice E>
-    ChoiceTarget(E* target)  // NOLINT: converts, as the other targets do
-        : shown(name_of(*target)),
-          assign([target](const std::string& text) {
-            const std::optional<E> value = find_choice<E>(text);
-            if (value) *target = *value;
-            return value.has_value();
-          }),
-          names(choices<E>()) {}
-    std::string shown;
-    std::function<bool(const std::string& text)> assign;  // false for another name
-    std::string names;
-  };
-  using Target = std::variant<std::string*, std::int64_t*, std::uint64_t*, double*, ChoiceTarget>;
-
   Options(std::string usage, std::string about);
 
   void group(const std::string& title);  // the options that follow belong to it
-  void add(const std::string& name, const std::string& argument, Target target, const std::string& help,
-           OptionDetails details = {});
+  void add(const std::string& name, const std::string& argument, const OptionTarget& target,
+           const std::string& help, const OptionDetails& details = {});
   void flag(const std::string& name, bool* target, const std::string& help);
   // One argument without a flag; throws UsageError in apply() when it is not given.
   void positional(const std::string& argument, std::string* target);
+  // One or more of them.
+  void positionals(const std::string& argument, std::vector<std::string>* target);
 
   // Reads the command line; false if --help was asked for and printed. Targets stay as they are. Throws
   // UsageError for a flag that is unknown (with the nearest one), stands twice, or lacks its value, and for a
@@ -65,12 +70,14 @@ class Options {
   void apply() const;
 
   bool given(const std::string& name) const { return given_.contains(name); }
+  // What was given, as it stands.
+  const std::string& text(const std::string& name) const { return given_.at(name); }
   std::string help() const;
 
  private:
   struct Option {
-    std::variant<Target, bool*> target;
-    OptionDetails details;
+    OptionTarget target;
+    double least;
   };
 
   [[noreturn]] void unknown(const std::string& flag) const;
@@ -82,11 +89,8 @@ class Options {
   std::map<std::string, std::string> given_;  // name -> text
   std::string positional_name_;
   std::string* positional_ = nullptr;
-  std::optional<std::string> positional_text_;
+  std::vector<std::string>* positionals_ = nullptr;
+  std::vector<std::string> positional_texts_;
 };
-
-// The whole text as a number; nothing for other text, infinities and nan, and what the type cannot hold.
-std::optional<double> parse_real(std::string_view text);
-std::optional<std::int64_t> parse_integer(std::string_view text);
 
 }  // namespace costeff

@@ -7,26 +7,21 @@
 #include <string>
 #include <vector>
 
-#include "costeff/exits/classifier.h"
 #include "costeff/exits/early_exit.h"
+#include "costeff/train/classifier.h"
 #include "costeff/train/run_folder.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/exit_options.h"
 #include "tools/cli/model_options.h"
 #include "tools/cli/options.h"
+#include "tools/cli/settings_options.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
 namespace {
 
-struct PredictSettings {
-  std::string model = default_model();
-  std::int64_t batch = 32;
-  std::int64_t max_length = kDefaultLength;
-  std::string device = "auto";
-  Precision precision = Precision::full;
-  std::int64_t threads = 0;
-  double entropy = 0;
+struct PredictSettings : Settings {
+  ExitFlags exits;
 };
 
 Options predict_options(PredictSettings& s) {
@@ -35,19 +30,16 @@ Options predict_options(PredictSettings& s) {
       "Classifies texts: a line of standard input is a text, or two with a tab between them. "
       "Each gets a line\n"
       "of JSON: text, pair, label and probabilities, or the score of a regression; of a model with "
-      "several\nexits also the exit that answered, without --entropy the last.");
+      "several\nexits also the exit that answered.");
   options.group("Model");
-  options.add("model", "DIR", &s.model, "model or run folder (of a run: its best model)");
-  options.add("max-length", "N", &s.max_length, "tokens of a text; the rest is cut off",
-              {.shown = "128, or the model's positions", .least = 3});
+  add_setting(options, s, &Settings::model, {.help = kModelHelp});
+  add_setting(options, s, &Settings::max_length, {.shown = kShownLength});
   options.group("Exits");
-  add_entropy(options, &s.entropy);
+  add_exit_flags(options, s.exits);
   options.group("Computing");
-  options.add("batch", "N", &s.batch,
-              "lines that are read before they are answered; 1 where a terminal is typed into", {.least = 1});
-  add_device(options, &s.device);
-  add_precision(options, &s.precision);
-  options.add("threads", "N", &s.threads, "0: all cores this process may use", {.least = 0});
+  add_setting(options, s, &Settings::batch,
+              {.help = "lines that are read before they are answered; 1 where a terminal is typed into"});
+  add_computing(options, s);
   return options;
 }
 
@@ -69,18 +61,19 @@ Json answer(const InputText& input, std::span<const double> logits, const std::v
 // Classifies texts with one model, batch by batch.
 class Answerer {
  public:
-  Answerer(const Classifier& classifier, std::size_t max_length, std::optional<double> threshold)
-      : classifier_(classifier), max_length_(max_length), threshold_(threshold) {}
+  Answerer(const Classifier& classifier, std::size_t max_length, const std::optional<ExitRule>& rule,
+           Precision precision)
+      : classifier_(classifier), max_length_(max_length), rule_(rule), precision_(precision) {}
 
   void answer_all(const std::vector<InputText>& inputs) const {
     if (inputs.empty()) return;
     const Batch batch = batch_of(inputs);
     const BertConfig& config = classifier_.model->config();
-    if (!threshold_) {
-      const auto logits = predict_logits(*classifier_.model, batch);
+    if (!rule_) {
+      const auto logits = predict_logits(*classifier_.model, batch, precision_);
       for (std::size_t i = 0; i < inputs.size(); ++i) write(inputs[i], logits[i], config.layers());
     } else {
-      const auto [exits, logits] = early_exit(*classifier_.model, token_batch(batch), *threshold_);
+      const auto [exits, logits] = early_exit(*classifier_.model, token_batch(batch), *rule_, precision_);
       const auto columns = static_cast<std::size_t>(config.num_labels());
       for (std::size_t i = 0; i < inputs.size(); ++i)
         write(inputs[i], std::span(logits).subspan(i * columns, columns), exits[i]);
@@ -108,32 +101,28 @@ class Answerer {
   void write(const InputText& input, std::span<const double> logits, std::int64_t exit) const {
     const BertConfig& config = classifier_.model->config();
     Json line = answer(input, logits, config.labels);
-    if (threshold_ || config.first_exit() < config.layers()) line["exit"] = exit;
+    if (rule_ || config.first_exit() < config.layers()) line["exit"] = exit;
     write_output(line.dump() + "\n");
   }
 
   const Classifier& classifier_;
   std::size_t max_length_;
-  std::optional<double> threshold_;
+  std::optional<ExitRule> rule_;
+  Precision precision_;
 };
 
 }  // namespace
 
 int run_predict(const Invocation& invocation) {
   PredictSettings s;
+  s.model = default_model();
   Options options = predict_options(s);
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
-  const std::optional<double> threshold = asked_threshold(options, s.entropy);
-  require_model(s.model);
-  use_threads(s.threads);
-  const Device device = device_named(s.device);
-  const Classifier classifier = load_classifier(s.model, {});
-  classifier.model->to(device);
-  classifier.model->set_precision(s.precision);
-  const std::size_t limit = length_limit(*classifier.model, s.max_length, options.given("max-length"));
-  if (threshold) check_exits(classifier.model->config(), *threshold, "predict");
-  const Answerer answerer(classifier, limit, threshold);
+  const Classifier classifier = open_model(s);
+  const std::size_t limit = length_limit(*classifier.model, s, options.given("max-length"));
+  const Answerer answerer(classifier, limit,
+                          asked_rule(options, s.exits, classifier.model->config(), "predict"), s.precision);
   const std::size_t size = input_is_terminal() ? 1 : static_cast<std::size_t>(s.batch);
 
   InputTexts texts;

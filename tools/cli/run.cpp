@@ -1,175 +1,136 @@
-// costeff run: the paper from one command, and its report.
+// costeff run: a method from one command, and its report.
 #include <algorithm>
 #include <string>
-#include <vector>
 
+#include "costeff/methods/method_list.h"
 #include "costeff/train/pipeline.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
-#include "tensor/json_file.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/model_options.h"
-#include "tools/cli/model_text.h"
 #include "tools/cli/options.h"
 #include "tools/cli/pages/gnuplot.h"
+#include "tools/cli/pages/text.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/report/report.h"
+#include "tools/cli/results_text.h"
 #include "tools/cli/settings_options.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
 namespace {
 
-struct RunRequest {
-  Settings shared;  // what flags say to every stage that has the setting
-  std::string recipe = "quick";
-  std::string config;  // a file
+struct RunRequest : TrainRequest {
+  std::string method = "costeff";
+  std::string recipe;  // empty: the method's first
   std::string set;     // "recover.lr=5e-4,assist.epochs=2"
-  std::string out;
   bool no_assistant = false;
-  bool resume = false;
 };
 
-Options run_options(RunRequest& request) {
-  Settings& s = request.shared;
-  Options options(
-      "costeff run --heads N --ffn N --rank N (--task T | --columns LIST) --data DIR --out DIR [options]\n"
-      "       costeff run --out DIR --resume",
-      "Fine-tunes a pre-trained BERT, distils a multi-exit teaching assistant from it, makes that slender "
-      "and\n"
-      "recovers it; then measures what came of it, and makes a page of it: OUT/report.html.");
-  options.group("Model and data");
-  options.add("model", "DIR", &s.model, "pre-trained model to start from");
-  add_data_options(options, s);
-  options.group("Run");
-  options.add("out", "DIR", &request.out, "folder of the run; must not hold one yet");
-  options.flag("resume", &request.resume, "go on with the run in --out, with its settings");
-  options.add("recipe", "R", &request.recipe,
-              "quick: minutes, for thousands of sentences; full: for a whole task");
-  options.add("config", "FILE", &request.config,
-              "settings by stage as JSON, or a run's config.json; flags win");
-  options.add("set", "LIST", &request.set,
-              "settings of single stages, as in \"recover.lr=5e-4,assist.epochs=2\"");
-  options.add("batch", "N", &s.batch, "sequences computed together");
-  options.add("seed", "N", &s.seed, "of shuffling, dropout, new weights and what is held out");
-  add_computing_options(options, s);
-  add_slender_options(options, s);
-  add_method_options(options, Stage::assist, s);
-  options.flag("no-assistant", &request.no_assistant,
-               "the fine-tuned model teaches, and is what is made slender");
+// Whatever a stage has: what flags say goes to each stage that has the setting.
+const Uses kAnyStage(~static_cast<unsigned>(kPerStage));
+
+// "costeff or deebert"; "quick (minutes, for thousands of sentences) or full (for a whole task) with costeff;
+// ..."
+std::string methods_text() {
+  std::string text;
+  for (const Method& m : all_methods())
+    text += fmt::format("{}{} ({})", text.empty() ? "" : "; ", m.name, m.paper);
+  return text;
+}
+std::string recipes_text() {
+  std::string text;
+  for (const Method& m : all_methods()) {
+    for (const Recipe& r : m.recipes)
+      text += fmt::format("{}{} with {}: {}", text.empty() ? "" : "; ", r.name, m.name, r.about);
+  }
+  return text;
+}
+
+Options run_options(Settings& defaults, RunRequest& request) {
+  Options options(train_usage("run", kAnyStage, true, defaults),
+                  "Trains a small fast classifier from a pre-trained BERT by a method, all stages from one "
+                  "command; then\n"
+                  "measures what came of it, and makes a page of it: OUT/report.html.");
+  add_settings(options, kAnyStage, true, defaults, request, [&] {
+    options.add("method", "M", &request.method, methods_text());
+    options.add("recipe", "R", &request.recipe, recipes_text(), {.shown = "the method's first"});
+    options.add("set", "LIST", &request.set,
+                "settings of single stages, as in \"recover.lr=5e-4,assist.epochs=2\"");
+    options.flag("no-assistant", &request.no_assistant,
+                 "costeff: the fine-tuned model teaches, and is what is made slender");
+  });
   return options;
 }
 
-std::string key_of(std::string flag) {
-  std::replace(flag.begin(), flag.end(), '-', '_');
-  return flag;
+// The method that is asked for, or that the run to be resumed was begun with.
+const Method& method_of(const RunRequest& request, const Options& options, const Json& begun) {
+  const bool from_file = !request.config.empty() && !options.given("method");
+  if (!request.resume)
+    return find_method(from_file ? costeff::method_of(config_settings(request.config)) : request.method);
+  const std::string name = costeff::method_of(begun);
+  if (options.given("method") && request.method != name)
+    fail_usage("--method {}: the run in {} is of {}", request.method, request.out, name);
+  return find_method(name);
 }
 
-// "recover.lr=5e-4" as a value of the kind that the stage has there.
-void set_one(PipelineSettings& p, const std::string& text) {
-  const std::size_t dot = text.find('.'), equals = text.find('=');
-  if (dot == std::string::npos || equals == std::string::npos || equals < dot)
-    fail_usage("--set {}: must be STAGE.SETTING=VALUE", text);
-  const std::string name = text.substr(0, dot), key = key_of(text.substr(dot + 1, equals - dot - 1));
-  const std::string value = text.substr(equals + 1);
-  const auto stage =
-      std::find_if(std::begin(kStages), std::end(kStages), [&](Stage s) { return name_of(s) == name; });
-  if (stage == std::end(kStages)) fail_usage("--set {}: there is no stage {}", text, name);
-  const Json known = to_json(*stage, p[*stage]);
-  if (!known.contains(key)) fail_usage("--set {}: the stage {} has no setting {}", text, name, key);
-  Json parsed = known[key].is_string() ? Json(value) : Json::parse(value, nullptr, false);
-  if (parsed.is_discarded()) fail_usage("--set {}: {} is no value of {}", text, value, key);
-  p[*stage] = settings_from_json(*stage, {{key, parsed}}, p[*stage]);
+// A flag that no stage of the method has would do nothing.
+void require_used(const Options& options, const Method& method) {
+  for (const Setting& row : settings_table()) {
+    const std::string name = row.flag().substr(2);
+    const bool used = std::any_of(method.stages.begin(), method.stages.end(),
+                                  [&](const StageSpec& stage) { return row.of(stage.uses); });
+    if (!used && row.of(kAnyStage) && !row.per_stage() && options.given(name))
+      fail_usage("{}: no stage of {} has it", row.flag(), method.title);
+  }
 }
 
-Json config_file(const std::string& path) {
-  Json json = read_json<Json>(path);
-  if (!json.is_object()) fail_usage("{}: not a JSON object of settings", path);
-  if (json.contains("settings")) json = Json(json["settings"]);
-  if (json.is_object()) json.erase("out");
-  return json;
-}
-
-PipelineSettings settle(RunRequest& request, const Options& options) {
-  options.apply();
-  if (request.out.empty()) fail_usage("--out: which folder should the run be written to?");
-  PipelineSettings p = recipe(request.recipe);
-  Json begun;
-  if (request.resume) {
-    begun = run_settings(request.out, "run");
-    p = pipeline_from_json(begun, p);
+// What was asked for: --set over flags over --config over the recipe, or over the run that is resumed.
+PipelineSettings settle(const RunRequest& request, const Options& options) {
+  if (request.out.empty()) fail_setting(&Settings::out, {}, "which folder should the run be written to?");
+  const Json begun = request.resume ? begun_settings(request.out, "run") : Json();
+  const Method& method = method_of(request, options, begun);
+  require_used(options, method);
+  PipelineSettings p = with_recipe(method, request.recipe.empty() ? method.recipes[0].name : request.recipe);
+  for (Settings& s : p.stages) s.model = default_model();
+  if (request.resume) p = pipeline_from_json(begun, p);
+  if (!request.config.empty()) p = pipeline_from_json(config_settings(request.config), p);
+  for (const StageSpec& stage : method.stages) {
+    Settings& s = p[stage.name];
+    const Prediction before = s.prediction;
+    s = with_flags(options, stage.uses, s);
+    s.out.clear();  // a stage's folder follows from the run's
+    // A stage that learns nothing but predictions goes on learning them.
+    if ((stage.uses.bits & kFeatures) == 0 && s.prediction == Prediction::none) s.prediction = before;
   }
-  if (!request.resume) {
-    for (Settings& s : p.stages) s.model = default_model();
-  }
-  if (!request.config.empty()) p = pipeline_from_json(config_file(request.config), p);
-  // A flag goes to every stage that has the setting.
-  Json said = to_json(Stage::assist, request.shared);
-  said.update(to_json(Stage::slenderise, request.shared));
-  for (const Stage stage : kStages) {
-    Json given = Json::object();
-    const Json known = to_json(stage, p[stage]);
-    for (const auto& [key, value] : known.items()) {
-      std::string flag = key;
-      std::replace(flag.begin(), flag.end(), '_', '-');
-      // The assistant learns nothing but predictions.
-      const bool none = key == "prediction" && stage == Stage::assist && said.at(key) == "none";
-      if (key != "out" && options.given(flag) && !none) given[key] = said.at(key);
-    }
-    p[stage] = settings_from_json(stage, given, p[stage]);
-    for (std::string* path : {&p[stage].model, &p[stage].data}) *path = absolute(*path);
-  }
-  for (std::size_t at = 0; at < request.set.size();) {
-    const std::size_t end = std::min(request.set.find(',', at), request.set.size());
-    set_one(p, request.set.substr(at, end - at));
-    at = end + 1;
-  }
-  if (options.given("no-assistant")) p.no_assistant = request.no_assistant;
-  for (const Stage stage : kStages) {
-    if (p[stage].threads == 0) p[stage].threads = available_cores();
+  set_each(request.set, p);
+  p.no_assistant = request.no_assistant || p.no_assistant;
+  for (Settings& s : p.stages) {
+    if (s.threads == 0) s.threads = available_cores();
   }
   p.out = request.out;
-  if (request.resume) {
-    for (const Stage stage : kStages) require_same(begun.at(name_of(stage)), to_json(stage, p[stage]));
-    if (begun.at("no_assistant") != Json(p.no_assistant))
-      fail_usage("a resumed run keeps its settings; --no-assistant differs");
-  }
+  if (!request.resume) return p;
+  for (const StageSpec& stage : method.stages)
+    require_same(begun.at(stage.name), to_json(stage.uses, p[stage.name]));
+  if (begun.at("no_assistant") != Json(p.no_assistant))
+    fail_usage("a resumed run keeps its settings; --no-assistant differs");
   return p;
-}
-
-// A number of the results; "-" where there is none, as for the correlation of constant answers.
-std::string number(const Json& value, int decimals, double factor = 1) {
-  return value.is_number() ? fmt::format("{:.{}f}", factor * value.get<double>(), decimals) : "-";
-}
-
-// The models beside each other.
-std::string results_table(const Json& results) {
-  const std::string metric = results.at("metric");
-  std::string text = fmt::format("\n{:<22} {:>12} {:>10} {:>8} {:>8} {:>7} {:>12}\n", "model", "parameters",
-                                 "MFLOPs", metric, "kept", "exit", "sentences/s");
-  for (const Json& m : results.at("models")) {
-    text += fmt::format("{:<22} {:>12} {:>10} {:>8} {:>6} % {:>7} {:>12}\n", m.at("name").get<std::string>(),
-                        grouped(m.at("parameters").get<std::int64_t>()), number(m.at("flops"), 1, 1e-6),
-                        number(m.at("score"), 4), number(m.at("share"), 1, 100),
-                        number(m.at("average_exit"), 2), number(m.at("sequences_per_second"), 0));
-  }
-  return text +
-         "FLOPs are the mean over dev's sentences at their real lengths, as far as the exit each left at.\n";
 }
 
 }  // namespace
 
 int run_pipeline_command(const Invocation& invocation) {
   RunRequest request;
-  request.shared = default_settings(Stage::slenderise);
-  request.shared.model = default_model();
-  request.shared.holdout = recipe("quick")[Stage::finetune].holdout;
-  Options options = run_options(request);
+  const Method& first = all_methods().front();
+  Settings defaults = with_recipe(first, first.recipes[0].name)["slenderise"];
+  defaults.model = default_model();
+  Options options = run_options(defaults, request);
   if (!options.parse(invocation.arguments)) return 0;
+  options.apply();
   const PipelineSettings settings = settle(request, options);
   check(settings);
-  require_model(settings[Stage::finetune].model);
+  require_model(settings.stages.front().model);
 
   const bool draws = has_gnuplot();
   if (!draws) say("gnuplot is not installed: there will be no report (`costeff report` makes it later)\n");
@@ -177,23 +138,23 @@ int run_pipeline_command(const Invocation& invocation) {
   std::unique_ptr<Progress> progress;
   std::int64_t total = 0;
   PipelineEvents events;
-  events.stage = [&](Stage stage, bool goes_on) {
+  events.stage = [&](const StageSpec& stage, bool goes_on) {
     progress.reset();
-    progress = std::make_unique<Progress>(std::string(name_of(stage)));
-    progress->note(fmt::format("{} {}", name_of(stage), goes_on ? "goes on" : "begins"));
+    progress = std::make_unique<Progress>(stage.name);
+    progress->note(fmt::format("{} {}", stage.name, goes_on ? "goes on" : "begins"));
     StageEvents shown = show_progress(*progress, total);
     shown.stop = &stop;
     return shown;
   };
   events.note = [&](const std::string& line) { progress->note(line); };
   progress = std::make_unique<Progress>("run");
-  const PipelineResult result = run_pipeline(settings, request.resume, events);
+  const std::optional<std::string> stopped = run_pipeline(settings, request.resume, events);
   progress.reset();
-  if (!result.finished) {
-    fail("stopped in the stage {}, a checkpoint is saved; to go on: {} run --out {} --resume",
-         name_of(result.stopped_in), shell_word(invocation.program), shell_word(settings.out));
+  if (stopped) {
+    fail("stopped in the stage {}, a checkpoint is saved; to go on: {} run --out {} --resume", *stopped,
+         shell_quoted(invocation.program), shell_quoted(settings.out));
   }
-  write_output(results_table(result.results));
+  write_output("\n" + results_text({read_results(settings.out)}));
   if (draws) write_output(fmt::format("report: {}\n", write_report(settings.out)));
   return 0;
 }

@@ -7,13 +7,15 @@
 #include <utility>
 #include <vector>
 
-#include "costeff/train/settings.h"
+#include "costeff/audit/step_audit.h"
+#include "costeff/methods/costeff.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/model_options.h"
 #include "tools/cli/options.h"
+#include "tools/cli/pages/text.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/settings_options.h"
 #include "tools/cli/streams.h"
@@ -21,87 +23,24 @@
 namespace costeff {
 namespace {
 
-struct Request {
-  Settings settings;
-  std::string config;  // a file
-  bool resume = false;
-};
-
-struct About {
-  const char* arguments;
-  const char* text;
-  const char* model;  // what --model is
-};
-
-About about(Stage stage) {
-  switch (stage) {
-    case Stage::finetune:
-      return {
-          "(--task T | --columns LIST) --data DIR --out DIR",
-          "Trains a pre-trained BERT with a classifier on a task. The run's folder holds its settings, log,\n"
-          "checkpoints, and its best and last model.",
-          "pre-trained model to start from"};
-    case Stage::assist:
-      return {
-          "--teacher DIR (--task T | --columns LIST) --data DIR --out DIR",
-          "Trains the teaching assistant: a model of full size with an exit after every layer, taught by a\n"
-          "fine-tuned one.",
-          "pre-trained model to start from"};
-    case Stage::slenderise:
-      return {
-          "--model DIR --teacher DIR --heads N --ffn N --rank N (--task T | --columns LIST) --data DIR --out "
-          "DIR",
-          "Makes a multi-exit model slender: heads and FFN neurons are pruned by their Taylor importance and "
-          "the\n"
-          "word embedding is factorised, round by round, with distillation between.",
-          "multi-exit model to make slender, usually the teaching assistant"};
-    case Stage::recover:
-      return {"--model DIR --teacher DIR (--task T | --columns LIST) --data DIR --out DIR",
-              "Trains a slender model on: each layer's predictions and hidden states are distilled from the "
-              "teaching\n"
-              "assistant.",
-              "slender model to train on"};
-  }
-  return {};
-}
-
-Options stage_options(Stage stage, Request& request) {
-  Settings& s = request.settings;
-  const About text = about(stage);
-  const std::string name(name_of(stage));
-  Options options(fmt::format("costeff {} {} [options]\n       costeff {} --out DIR --resume", name,
-                              text.arguments, name),
-                  text.text);
-  options.group("Model and data");
-  options.add("model", "DIR", &s.model, text.model);
-  if (stage != Stage::finetune) options.add("teacher", "DIR", &s.teacher, "the model that teaches");
-  add_data_options(options, s);
-  options.group("Run");
-  options.add("out", "DIR", &s.out, "folder of the run; must not hold one yet");
-  options.flag("resume", &request.resume, "go on with the run in --out, with its settings");
-  options.add("config", "FILE", &request.config, "settings as JSON, or a run's config.json; flags win");
-  add_run_options(options, s);
-  add_method_options(options, stage, s);
-  add_training_options(options, s);
-  return options;
-}
-
 // What was asked for: flags over --config over the defaults, or over the settings of the run that is resumed.
-Settings settle(Stage stage, Request& request, const Options& options) {
-  Settings& s = request.settings;
-  options.apply();
-  Settings run;
+Settings settle(const StageSpec& stage, const TrainRequest& request, const Options& options, Settings s) {
+  Json run;
   if (request.resume) {
-    if (s.out.empty()) fail_usage("--resume needs --out, the folder of the run");
-    run = settings_from_json(stage, run_settings(s.out, name_of(stage)), default_settings(stage));
+    if (request.out.empty()) fail_usage("--resume needs --out, the folder of the run");
+    run = begun_settings(request.out, stage.name);
+    s = settings_from_json(stage.uses, run, stage.defaults);
   }
-  Settings base = request.resume ? run : default_settings(stage);
-  if (!request.resume && (stage == Stage::finetune || stage == Stage::assist)) base.model = default_model();
-  s = request.config.empty() ? base : with_config(stage, request.config, base);
-  options.apply();
-  for (std::string* path : {&s.model, &s.data, &s.teacher}) *path = absolute(*path);
-  if (request.resume && s.threads == 0) s.threads = available_cores();
-  if (request.resume) require_same(to_json(stage, run), to_json(stage, s));
+  try {
+    if (!request.config.empty()) s = settings_from_json(stage.uses, config_settings(request.config), s);
+  } catch (const UsageError& error) {
+    fail_usage("{}: {}", request.config, error.what());
+  }
+  s = with_flags(options, stage.uses, s);
+  s.out = request.out;
+  if (!request.resume) return s;
+  if (s.threads == 0) s.threads = available_cores();
+  require_same(run, to_json(stage.uses, s));
   return s;
 }
 
@@ -116,15 +55,18 @@ std::string metrics_text(const ExitsEvaluation& evaluation) {
   return text;
 }
 
-int run_stage_command(Stage stage, const Invocation& invocation) {
-  Request request;
-  request.settings = default_settings(stage);
-  const std::string name(name_of(stage));
-  if (stage == Stage::finetune || stage == Stage::assist) request.settings.model = default_model();
-  Options options = stage_options(stage, request);
+int run_stage_command(const std::string& name, const Invocation& invocation) {
+  const StageSpec& stage = costeff_stage(name);
+  TrainRequest request;
+  Settings defaults = stage.defaults;
+  if (stage.student.empty()) defaults.model = default_model();
+  const Settings begin = defaults;
+  Options options(train_usage(name, stage.uses, false, defaults), stage.about);
+  add_settings(options, stage.uses, false, defaults, request);
   if (!options.parse(invocation.arguments)) return 0;
-  const Settings settings = settle(stage, request, options);
-  check(stage, settings);
+  options.apply();
+  const Settings settings = settle(stage, request, options, begin);
+  check(stage.uses, settings);
   require_model(settings.model);
 
   StageResult result;
@@ -133,15 +75,16 @@ int run_stage_command(Stage stage, const Invocation& invocation) {
     Progress progress(name);
     StageEvents events = show_progress(progress, total);
     events.stop = &stop_on_signals();
-    result = run_stage(stage, settings, request.resume, events);
+    StageShared shared;
+    result = run_stage(stage, settings, request.resume, events, shared);
   }
   if (!result.finished) {
     fail("stopped after step {} of {}, a checkpoint is saved; to go on: {} {} --out {} --resume",
-         result.steps, total, shell_word(invocation.program), name, shell_word(settings.out));
+         result.record.steps, total, shell_quoted(invocation.program), name, shell_quoted(settings.out));
   }
-  say(fmt::format("{} steps, {}\n", result.steps, duration_text(result.seconds)));
-  if (result.best_step > 0) {
-    write_output(fmt::format("best on dev after step {}: {}\nmodel: {}/best\n", result.best_step,
+  say(fmt::format("{} steps, {}\n", result.record.steps, duration_text(result.record.seconds)));
+  if (result.record.best_step > 0) {
+    write_output(fmt::format("best on dev after step {}: {}\nmodel: {}/best\n", result.record.best_step,
                              metrics_text(result.best), settings.out));
   } else {
     write_output(fmt::format("model: {}/last\n", settings.out));
@@ -160,9 +103,10 @@ StageEvents show_progress(Progress& progress, std::int64_t& total) {
                     fmt::format("epoch {}  {}  loss {:.4f}  {:.0f} tokens/s", now.epoch + 1, now.phase,
                                 now.report.loss, now.tokens_per_second));
   };
-  events.taught = [&](std::int64_t done, std::int64_t all) {
-    progress.update(done, all, "sentences taught");
+  events.cached = [&](std::int64_t done, std::int64_t all) {
+    progress.update(done, all, "teacher's outputs");
   };
+  events.audit = audit::audit_step;
   events.evaluated = [&](std::int64_t step, const ExitsEvaluation& evaluation, bool best) {
     progress.note(
         fmt::format("step {}: dev {}{}", step, metrics_text(evaluation), best ? "  (best so far)" : ""));
@@ -171,16 +115,16 @@ StageEvents show_progress(Progress& progress, std::int64_t& total) {
 }
 
 int run_finetune(const Invocation& invocation) {
-  return run_stage_command(Stage::finetune, invocation);
+  return run_stage_command("finetune", invocation);
 }
 int run_assist(const Invocation& invocation) {
-  return run_stage_command(Stage::assist, invocation);
+  return run_stage_command("assist", invocation);
 }
 int run_slenderise(const Invocation& invocation) {
-  return run_stage_command(Stage::slenderise, invocation);
+  return run_stage_command("slenderise", invocation);
 }
 int run_recover(const Invocation& invocation) {
-  return run_stage_command(Stage::recover, invocation);
+  return run_stage_command("recover", invocation);
 }
 
 }  // namespace costeff

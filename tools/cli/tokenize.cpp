@@ -8,6 +8,7 @@
 #include "tools/cli/commands.h"
 #include "tools/cli/model_options.h"
 #include "tools/cli/options.h"
+#include "tools/cli/settings_options.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
@@ -29,7 +30,7 @@ Tokenizer open_vocabulary(const std::string& path) {
 
 int run_tokenize(const Invocation& invocation) {
   std::string vocabulary = default_model();
-  std::int64_t max_length = 0;
+  Settings settings;
   Options options("costeff tokenize --vocab FILE [options] < TEXTS",
                   "Cuts texts into word pieces: a line of standard input is a text, or two with a tab "
                   "between them. Each\n"
@@ -37,14 +38,13 @@ int run_tokenize(const Invocation& invocation) {
   options.group("Options");
   options.add("vocab", "PATH", &vocabulary,
               "vocabulary file (vocab.txt: with the tokenizer_config.json beside it), or a model's folder");
-  options.add("max-length", "N", &max_length, "tokens of a text; the rest is cut off",
-              {.shown = "no limit", .least = 2});
+  add_setting(options, settings, &Settings::max_length, {.shown = "no limit"});
   if (!options.parse(invocation.arguments)) return 0;
   options.apply();
   require_model(vocabulary);
   const Tokenizer tokenizer = open_vocabulary(vocabulary);
   const std::size_t limit =
-      options.given("max-length") ? static_cast<std::size_t>(max_length) : Tokenizer::kNoLimit;
+      options.given("max-length") ? static_cast<std::size_t>(settings.max_length) : Tokenizer::kNoLimit;
 
   InputTexts texts;
   const bool interactive = input_is_terminal();

@@ -1,9 +1,9 @@
 // costeff audit: who moved this weight, what equalisation did, and whether the Taylor score tells the truth.
 #include <array>
 
+#include "data/nearest.h"
 #include "tensor/error.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/nearest.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {

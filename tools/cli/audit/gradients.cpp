@@ -69,7 +69,7 @@ audit::GradientSettings step_of(const Request& r, const Options& options,
                                 const std::optional<audit::RunState>& run) {
   audit::GradientSettings settings{
       .max_norm = r.max_norm,
-      .learning_rate = default_settings(r.subject.stage == "recover" ? Stage::recover : Stage::assist).lr};
+      .learning_rate = costeff_stage(r.subject.stage == "recover" ? "recover" : "assist").defaults.lr};
   settings.adam.weight_decay = r.weight_decay;
   if (run) {
     settings.checkpoint = run->checkpoint;
@@ -87,7 +87,8 @@ audit::GradientSettings step_of(const Request& r, const Options& options,
 std::string loss_text(const audit::Subject& subject) {
   if (subject.teacher == nullptr) return "labels at every exit";
   const std::string predictions = fmt::format("predictions ({})", name_of(subject.training.prediction));
-  return subject.phase.features ? predictions + " and hidden states distilled" : predictions + " distilled";
+  return distils_hidden_states(subject.phase) ? predictions + " and hidden states distilled"
+                                              : predictions + " distilled";
 }
 
 audit::ExpectedLoss expected_loss(const audit::Subject& subject) {
@@ -101,7 +102,7 @@ audit::ExpectedLoss expected_loss(const audit::Subject& subject) {
   if (prediction == Prediction::both) expected.soft = expected.hard = 0.5;
   if (prediction == Prediction::soft) expected.soft = 1;
   if (prediction == Prediction::hard) expected.hard = 1;
-  expected.features = subject.phase.features ? 1 : 0;
+  expected.features = distils_hidden_states(subject.phase) ? 1 : 0;
   return expected;
 }
 

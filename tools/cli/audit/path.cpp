@@ -3,11 +3,12 @@
 #include <optional>
 #include <utility>
 
+#include "data/nearest.h"
+#include "nn/checkpoint_names.h"
 #include "tensor/error.h"
 #include "tools/cli/audit/options.h"
 #include "tools/cli/audit/path_output.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/nearest.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
@@ -35,8 +36,8 @@ Options options_of(PathOptions& o) {
       "Shows how a loss moves a weight: the operations that its gradient goes through, from the loss\n"
       "back to the weight, with the norm of what comes into each and of what it hands on, the rescale\n"
       "factors of gradient equalisation (Eq. 3), and where ways meet (residuals, exits).\n\n"
-      "Layers and exits are numbered from 1, as in the paper; `encoder.layer.0` in a weight's name is\n"
-      "layer 1. The first batch is looked at, with dropout off. With --entry one number of the weight\n"
+      "Layers and exits are numbered from 1, as in the paper; a weight's name counts its layer from 0.\n"
+      "The first batch is looked at, with dropout off. With --entry one number of the weight\n"
       "is followed: which tokens its gradient comes from, and whether it is the derivative of the\n"
       "loss by finite differences. Exit code 1 if it is not, or if equalisation is not as in Eq. 3.");
   options.group("Path");
@@ -61,20 +62,21 @@ Options options_of(PathOptions& o) {
 }
 
 NamedTensor weight_named(const ParameterStore& parameters, const std::string& name) {
-  if (const std::optional<NamedTensor> weight = audit::find_weight(parameters, name)) return *weight;
+  if (const std::optional<NamedTensor> weight = find_weight(parameters, name)) return *weight;
   std::vector<std::string> names;
-  for (const NamedTensor& tensor : parameters.named()) names.push_back(audit::short_name(tensor.name));
+  for (const NamedTensor& tensor : parameters.named()) names.push_back(short_name(tensor.name));
   fail_usage("--to {}: the model has no such parameter; the nearest is {}", name,
-             nearest(audit::short_name(name), names));
+             nearest(short_name(name), names));
 }
 
 // "5,7" of a matrix, "5" of a vector.
 std::pair<std::int64_t, std::int64_t> parse_entry(const std::string& text, const NamedTensor& weight) {
   const Shape shape = weight.value().shape();
   const std::size_t comma = text.find(',');
-  const std::optional<std::int64_t> row = parse_integer(text.substr(0, comma));
-  const std::optional<std::int64_t> col =
-      comma == std::string::npos ? std::optional<std::int64_t>(0) : parse_integer(text.substr(comma + 1));
+  const std::optional<std::int64_t> row = parse_number<std::int64_t>(text.substr(0, comma));
+  const std::optional<std::int64_t> col = comma == std::string::npos
+                                              ? std::optional<std::int64_t>(0)
+                                              : parse_number<std::int64_t>(text.substr(comma + 1));
   const bool vector = shape.rank() == 1;
   const bool fits = row && col && vector == (comma == std::string::npos);
   if (fits && *row >= 0 && *row < shape[0] && *col >= 0 && (vector || *col < shape[1])) return {*row, *col};
@@ -147,7 +149,8 @@ int run_audit_path(const Invocation& invocation) {
   const Batch batch = batch_of(subject, o.sentence);
   const TokenBatch tokens = token_batch(batch);
   if (subject.teacher != nullptr)
-    subject.teacher->remember(subject.data, subject.phase.features, batch.sequences(), kTeacherBytes);
+    subject.teacher->cache(subject.data, distils_hidden_states(subject.phase), batch.sequences(),
+                           kTeacherBytes);
   const auto loss = [&](Forward& forward, bool equalise) {
     return subject.loss(forward, batch, tokens, equalise);
   };

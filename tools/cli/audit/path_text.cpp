@@ -200,12 +200,10 @@ std::string reading_text(const PathReport& report, const EntryReading& reading) 
 
 // What a row of a table stands for.
 std::string row_of_table(const PathReport& report, std::int64_t row) {
-  const std::string& weight = report.path.weight;
-  if (weight.find("word_embeddings.") != std::string::npos ||
-      weight.find("word_embeddings1.") != std::string::npos)
+  const Part part = report.path.role.part;
+  if (part == Part::word || part == Part::word_factor)
     return fmt::format(", of the word piece \"{}\"", report.tokenizer.token(static_cast<std::int32_t>(row)));
-  if (weight.find("position_embeddings") != std::string::npos)
-    return fmt::format(", of position {} in a sentence", row);
+  if (part == Part::position) return fmt::format(", of position {} in a sentence", row);
   return "";
 }
 

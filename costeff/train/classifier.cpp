@@ -1,21 +1,15 @@
-#include "costeff/exits/classifier.h"
+#include "costeff/train/classifier.h"
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
 
+#include "costeff/exits/multi_exit.h"
+#include "costeff/train/run_records.h"
 #include "tensor/error.h"
 
 namespace costeff {
-namespace {
-
-Tensor logits_of(const Bert& model, const Batch& batch) {
-  Forward forward;
-  return model.logits(forward, token_batch(batch)).value().to(kCpu);
-}
-
-}  // namespace
 
 std::string resolve_model(const std::string& path) {
   std::string best = path + "/best";
@@ -23,7 +17,10 @@ std::string resolve_model(const std::string& path) {
   for (const std::string& folder : {best, last, path}) recover_folder(folder);
   if (is_model_folder(best)) return best;
   if (is_model_folder(last)) return last;
-  if (std::filesystem::is_directory(path + "/recover")) return resolve_model(path + "/recover");
+  if (has_results(path)) {
+    const Results results = read_results(path);
+    if (const ModelRecord* product = results.product()) return path + "/" + product->folder;
+  }
   if (!std::filesystem::exists(path)) fail("there is no model at {}", path);
   if (!is_model_folder(path)) fail("{} holds no model: no config.json", path);
   if (std::filesystem::exists(path + "/log.jsonl")) fail("the run at {} has no best model yet", path);
@@ -41,14 +38,9 @@ Classifier load_classifier(const std::string& path, const LoadOptions& options, 
   return c;
 }
 
-TokenBatch token_batch(const Batch& batch) {
-  const Shape rows{static_cast<std::int64_t>(batch.tokens())};
-  return {Tensor::from(std::span(batch.ids), rows), Tensor::from(std::span(batch.token_types), rows),
-          Tensor::from(std::span(batch.positions), rows), make_layout(batch.offsets, batch.lengths)};
-}
-
-std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch) {
-  const Tensor logits = logits_of(model, batch);
+std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch, Precision precision) {
+  Forward forward(precision);
+  const Tensor logits = model.logits(forward, token_batch(batch)).value().to(kCpu);
   const std::int64_t labels = logits.shape()[1];
   std::vector<std::vector<double>> rows(static_cast<std::size_t>(logits.shape()[0]));
   for (std::size_t s = 0; s < rows.size(); ++s) {

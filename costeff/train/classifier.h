@@ -18,18 +18,16 @@ struct Classifier {
   std::unique_ptr<Bert> model;
 };
 
-// The folder that `path` means: itself; the best model of a stage's run, or its last; of a whole run what
-// recovery left. Throws Error when there is no model.
+// The folder that `path` means: itself; the best model of a stage's run, or its last; of a whole run that is
+// finished, the model that its results are about. Throws Error when there is no model.
 std::string resolve_model(const std::string& path);
 
 // Reads model and tokenizer. Throws Error when the vocabulary is not the model's.
 Classifier load_classifier(const std::string& path, const LoadOptions& options, LoadReport* report = nullptr);
 
-// A batch's rows as the model reads them.
-TokenBatch token_batch(const Batch& batch);
-
 // Logits [sequences][labels] of a batch, without a tape.
-std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch);
+std::vector<std::vector<double>> predict_logits(const Bert& model, const Batch& batch,
+                                                Precision precision = Precision::full);
 
 std::vector<double> probabilities(std::span<const double> logits);  // softmax
 

@@ -1,6 +1,7 @@
 // The phases of each stage: their steps, rates, warm-ups and losses, as docs/fidelity.md has them.
-#include "costeff/train/plan.h"
-
+#include "costeff/methods/costeff.h"
+#include "costeff/methods/pruning_round.h"
+#include "costeff/train/stage.h"
 #include "tensor/error.h"
 #include "tests/support.h"
 
@@ -12,19 +13,34 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-using Trains = Phase::Trains;
+using Kind = LossTerm::Kind;
+using Exits = LossTerm::Exits;
 
 constexpr std::int64_t kHeads = 12;
 
-Settings settings(Stage stage, Fidelity fidelity = Fidelity::paper) {
-  Settings s = default_settings(stage);
+Settings settings(const std::string& stage, Fidelity fidelity = Fidelity::paper) {
+  Settings s = costeff_stage(stage).defaults;
   s.fidelity = fidelity;
   s.heads = 2;
   return s;
 }
 
-std::vector<Phase> planned(Stage stage, const Settings& s, std::int64_t steps_per_epoch = 100) {
-  return plan(stage, decided(stage, s), steps_per_epoch, kHeads);
+BertConfig backbone() {
+  BertConfig config = BertConfig::plain(1000, 768, 12, kHeads, 3072);
+  config.exits = ExitConfig{};
+  return config;
+}
+
+// Which exits the terms of predictions read; none: there are no such terms.
+std::optional<Exits> exits_read(const Phase& phase) {
+  for (const LossTerm& term : phase.loss) {
+    if (term.kind != Kind::hidden_states) return term.exits;
+  }
+  return std::nullopt;
+}
+
+std::vector<Phase> planned(const std::string& stage, const Settings& s, std::int64_t steps_per_epoch = 100) {
+  return costeff_stage(stage).phases(decided(costeff_stage(stage), s), backbone(), steps_per_epoch);
 }
 
 template <class T>
@@ -32,6 +48,13 @@ std::vector<T> all(const std::vector<Phase>& phases, T Phase::*field) {
   std::vector<T> values;
   values.reserve(phases.size());
   for (const Phase& p : phases) values.push_back(p.*field);
+  return values;
+}
+
+template <class F>
+auto each(const std::vector<Phase>& phases, F of) {
+  std::vector<decltype(of(phases[0]))> values;
+  for (const Phase& p : phases) values.push_back(of(p));
   return values;
 }
 
@@ -47,109 +70,106 @@ void expect_whole_schedules(const std::vector<Phase>& phases) {
   for (const Phase& p : phases) {
     EXPECT_EQ(p.total, p.steps) << p.name;
     EXPECT_EQ(p.warmup, p.steps / 10) << p.name;
-    EXPECT_EQ(p.feature_steps, 0) << p.name;
+    EXPECT_EQ(p.hidden_steps, 0) << p.name;
     EXPECT_EQ(p.round, 0) << p.name;
   }
 }
 
 TEST(Plan, FinetuningIsOnePhase) {
   for (const Fidelity fidelity : {Fidelity::paper, Fidelity::release, Fidelity::tuned}) {
-    const std::vector<Phase> phases = planned(Stage::finetune, settings(Stage::finetune, fidelity));
+    const std::vector<Phase> phases = planned("finetune", settings("finetune", fidelity));
     ASSERT_THAT(steps(phases), ElementsAre(300));
     expect_whole_schedules(phases);
     EXPECT_EQ(phases[0].lr, 5e-5);
-    EXPECT_TRUE(phases[0].predictions);
-    EXPECT_FALSE(phases[0].features);
-    EXPECT_EQ(phases[0].trains, Trains::all);
+    EXPECT_TRUE(trains_predictions(phases[0]));
+    EXPECT_FALSE(distils_hidden_states(phases[0]));
+    EXPECT_EQ(exits_read(phases[0]), Exits::last);
   }
 }
 
 TEST(Plan, WarmUpIsAShareOrANumberOfSteps) {
-  Settings s = settings(Stage::finetune);
+  Settings s = settings("finetune");
   for (const auto& [warmup, expected] :
        std::vector<std::pair<double, std::int64_t>>{{0, 0}, {0.25, 75}, {0.999, 299}, {1, 1}, {40, 40}}) {
     s.warmup = warmup;
-    EXPECT_EQ(planned(Stage::finetune, s)[0].warmup, expected) << warmup;
+    EXPECT_EQ(planned("finetune", s)[0].warmup, expected) << warmup;
   }
 }
 
 TEST(Plan, MaxStepsCutsTheLastPhasesAndFitsTheirSchedules) {
-  Settings s = settings(Stage::assist, Fidelity::release);
+  Settings s = settings("assist", Fidelity::release);
   s.max_steps = 250;
-  std::vector<Phase> phases = planned(Stage::assist, s);
+  std::vector<Phase> phases = planned("assist", s);
   EXPECT_THAT(names(phases), ElementsAre("features", "predictions"));
   EXPECT_THAT(steps(phases), ElementsAre(100, 150));
   expect_whole_schedules(phases);
   s.max_steps = 60;
-  phases = planned(Stage::assist, s);
+  phases = planned("assist", s);
   EXPECT_THAT(names(phases), ElementsAre("features"));
   EXPECT_THAT(steps(phases), ElementsAre(60));
   expect_whole_schedules(phases);
   s.max_steps = 1000;
-  EXPECT_THAT(steps(planned(Stage::assist, s)), ElementsAre(100, 300)) << "more than there are";
+  EXPECT_THAT(steps(planned("assist", s)), ElementsAre(100, 300)) << "more than there are";
 }
 
 TEST(Plan, TheAssistantLearnsPredictionsAndUnderReleaseFeaturesFirst) {
   for (const Fidelity fidelity : {Fidelity::paper, Fidelity::tuned}) {
-    const std::vector<Phase> phases = planned(Stage::assist, settings(Stage::assist, fidelity));
+    const std::vector<Phase> phases = planned("assist", settings("assist", fidelity));
     ASSERT_THAT(steps(phases), ElementsAre(300)) << name_of(fidelity);
-    EXPECT_FALSE(phases[0].features);
+    EXPECT_FALSE(distils_hidden_states(phases[0]));
   }
-  Settings s = settings(Stage::assist, Fidelity::release);
+  Settings s = settings("assist", Fidelity::release);
   s.epochs = 4;
   s.feature_lr = 7e-4;
-  std::vector<Phase> phases = planned(Stage::assist, s);
+  std::vector<Phase> phases = planned("assist", s);
   EXPECT_THAT(names(phases), ElementsAre("features", "predictions"));
   EXPECT_THAT(steps(phases), ElementsAre(133, 400)) << "a third of four epochs";
   expect_whole_schedules(phases);
   EXPECT_THAT(all(phases, &Phase::lr), ElementsAre(7e-4, 1e-4));
-  EXPECT_THAT(all(phases, &Phase::features), ElementsAre(true, false));
-  EXPECT_THAT(all(phases, &Phase::predictions), ElementsAre(false, true));
+  EXPECT_THAT(each(phases, distils_hidden_states), ElementsAre(true, false));
+  EXPECT_THAT(each(phases, trains_predictions), ElementsAre(false, true));
   s.exit_losses = ExitLosses::last;
-  phases = planned(Stage::assist, s);
-  EXPECT_EQ(phases.back().trains, Trains::last_exit);
+  phases = planned("assist", s);
+  EXPECT_EQ(exits_read(phases.back()), Exits::last);
 }
 
 TEST(Plan, TwoStagesShareTheSteps) {
-  Settings s = settings(Stage::assist);
+  Settings s = settings("assist");
   s.two_stage = true;
-  const std::vector<Phase> phases = planned(Stage::assist, s, 101);
+  const std::vector<Phase> phases = planned("assist", s, 101);
   EXPECT_THAT(names(phases), ElementsAre("backbone", "exits"));
   EXPECT_THAT(steps(phases), ElementsAre(151, 152));
   expect_whole_schedules(phases);
-  EXPECT_THAT(all(phases, &Phase::trains), ElementsAre(Trains::last_exit, Trains::other_exits));
-  EXPECT_THAT(all(phases, &Phase::features), Each(false));
+  EXPECT_THAT(each(phases, exits_read), ElementsAre(Exits::last, Exits::early));
+  EXPECT_THAT(each(phases, distils_hidden_states), Each(false));
 }
 
 TEST(Plan, RecoveryLearnsFeaturesAloneFirstUnlessTuned) {
   for (const Fidelity fidelity : {Fidelity::paper, Fidelity::release}) {
-    const std::vector<Phase> phases = planned(Stage::recover, settings(Stage::recover, fidelity));
+    const std::vector<Phase> phases = planned("recover", settings("recover", fidelity));
     EXPECT_THAT(names(phases), ElementsAre("features", "predictions")) << name_of(fidelity);
     EXPECT_THAT(steps(phases), ElementsAre(900, 900)) << name_of(fidelity);
     expect_whole_schedules(phases);
     EXPECT_THAT(all(phases, &Phase::lr), Each(8e-4));
-    EXPECT_THAT(all(phases, &Phase::features), Each(true));
-    EXPECT_THAT(all(phases, &Phase::predictions), ElementsAre(false, true));
+    EXPECT_THAT(each(phases, distils_hidden_states), Each(true));
+    EXPECT_THAT(each(phases, trains_predictions), ElementsAre(false, true));
   }
-  Settings s = settings(Stage::recover, Fidelity::tuned);
-  const std::vector<Phase> alone = planned(Stage::recover, s);
+  Settings s = settings("recover", Fidelity::tuned);
+  const std::vector<Phase> alone = planned("recover", s);
   EXPECT_THAT(names(alone), ElementsAre("features"));
   EXPECT_THAT(steps(alone), ElementsAre(900));
-  EXPECT_FALSE(alone[0].predictions);
+  EXPECT_FALSE(trains_predictions(alone[0]));
   s.prediction = Prediction::soft;
-  EXPECT_THAT(names(planned(Stage::recover, s)), ElementsAre("predictions"));
+  EXPECT_THAT(names(planned("recover", s)), ElementsAre("predictions"));
   s.feature_epochs = 0.25;
-  EXPECT_THAT(steps(planned(Stage::recover, s)), ElementsAre(25, 900));
+  EXPECT_THAT(steps(planned("recover", s)), ElementsAre(25, 900));
   s.no_features = true;
-  std::vector<Phase> phases = planned(Stage::recover, s);
+  std::vector<Phase> phases = planned("recover", s);
   ASSERT_THAT(steps(phases), ElementsAre(900));
-  EXPECT_FALSE(phases[0].features);
+  EXPECT_FALSE(distils_hidden_states(phases[0]));
   s.no_features = false;
   s.prediction = Prediction::none;
-  s.exit_losses = ExitLosses::last;
-  phases = planned(Stage::recover, s);
-  EXPECT_FALSE(phases.back().predictions);
-  EXPECT_EQ(phases.back().trains, Trains::last_exit);
+  EXPECT_FALSE(trains_predictions(planned("recover", s).back()));
 }
 
 // lr (1 + restore)^r, multiplied out.
@@ -162,8 +182,8 @@ double rate(const Settings& s, std::int64_t round) {
 // 12 heads to 2 are 10 rounds; 303 steps are 30 each, and 33 in the last.
 TEST(Plan, SlenderisingSharesItsStepsAmongTheRounds) {
   for (const Fidelity fidelity : {Fidelity::paper, Fidelity::tuned}) {
-    const Settings s = settings(Stage::slenderise, fidelity);
-    const std::vector<Phase> phases = planned(Stage::slenderise, s, 101);
+    const Settings s = settings("slenderise", fidelity);
+    const std::vector<Phase> phases = planned("slenderise", s, 101);
     ASSERT_EQ(phases.size(), 10);
     for (std::int64_t r = 1; r <= 10; ++r) {
       const Phase& p = phases[static_cast<std::size_t>(r - 1)];
@@ -173,10 +193,10 @@ TEST(Plan, SlenderisingSharesItsStepsAmongTheRounds) {
       EXPECT_EQ(p.total, p.steps) << "no step has rate 0";
       EXPECT_EQ(p.warmup, 10) << "at least";
       EXPECT_NEAR(p.lr, rate(s, r), 1e-15);
-      EXPECT_EQ(p.feature_steps, r < 10 ? 15 : 0) << "the last round has both losses from its start";
-      EXPECT_TRUE(p.features);
-      EXPECT_TRUE(p.predictions);
-      EXPECT_EQ(p.trains, Trains::all);
+      EXPECT_EQ(p.hidden_steps, r < 10 ? 15 : 0) << "the last round has both losses from its start";
+      EXPECT_TRUE(distils_hidden_states(p));
+      EXPECT_TRUE(trains_predictions(p));
+      EXPECT_EQ(exits_read(p), Exits::all);
     }
   }
 }
@@ -184,8 +204,8 @@ TEST(Plan, SlenderisingSharesItsStepsAmongTheRounds) {
 // A period of the unpruned student first: 303 steps are 11 periods of 27. Round r begins at the 0-based step
 // 27 r - 1, and what is left after the last period has rate 0.
 TEST(Plan, SlenderisingUnderReleaseBeginsAPeriodLater) {
-  const Settings s = settings(Stage::slenderise, Fidelity::release);
-  const std::vector<Phase> phases = planned(Stage::slenderise, s, 101);
+  const Settings s = settings("slenderise", Fidelity::release);
+  const std::vector<Phase> phases = planned("slenderise", s, 101);
   ASSERT_EQ(phases.size(), 11);
   std::int64_t begin = 0;
   for (std::int64_t r = 0; r <= 10; ++r) {
@@ -195,7 +215,7 @@ TEST(Plan, SlenderisingUnderReleaseBeginsAPeriodLater) {
     EXPECT_EQ(p.total, 27);
     EXPECT_EQ(p.warmup, 10);
     EXPECT_NEAR(p.lr, rate(s, r), 1e-15);
-    EXPECT_EQ(p.feature_steps, r < 10 ? 13 : 0);
+    EXPECT_EQ(p.hidden_steps, r < 10 ? 13 : 0);
     begin += p.steps;
   }
   EXPECT_EQ(phases[0].name, "before round 1");
@@ -203,58 +223,58 @@ TEST(Plan, SlenderisingUnderReleaseBeginsAPeriodLater) {
 }
 
 TEST(Plan, APeriodIsACountOrAShareOfAnEpoch) {
-  Settings s = settings(Stage::slenderise);
+  Settings s = settings("slenderise");
   s.rounds = 3;
   s.feature_share = 0.7;
   for (const auto& [period, expected] :
        std::vector<std::pair<double, std::int64_t>>{{0, 1000}, {200, 200}, {0.25, 250}, {0.9999, 999}}) {
     s.period = period;
-    const std::vector<Phase> phases = planned(Stage::slenderise, s, 1000);
+    const std::vector<Phase> phases = planned("slenderise", s, 1000);
     EXPECT_THAT(steps(phases), ElementsAre(expected, expected, 3000 - 2 * expected)) << period;
     EXPECT_THAT(all(phases, &Phase::warmup), Each(expected / 10)) << period;
-    EXPECT_THAT(all(phases, &Phase::feature_steps), ElementsAre(expected * 7 / 10, expected * 7 / 10, 0));
+    EXPECT_THAT(all(phases, &Phase::hidden_steps), ElementsAre(expected * 7 / 10, expected * 7 / 10, 0));
     EXPECT_EQ(phases.back().total, phases.back().steps);
   }
   s.fidelity = Fidelity::release;
   s.period = 200;
-  const std::vector<Phase> phases = planned(Stage::slenderise, s, 1000);
+  const std::vector<Phase> phases = planned("slenderise", s, 1000);
   EXPECT_THAT(steps(phases), ElementsAre(199, 200, 200, 2401));
   EXPECT_THAT(all(phases, &Phase::total), Each(200));
 }
 
 TEST(Plan, MaxStepsOfSlenderisingAreSharedOut) {
-  Settings s = settings(Stage::slenderise);
+  Settings s = settings("slenderise");
   s.max_steps = 105;
-  const std::vector<Phase> phases = planned(Stage::slenderise, s);
+  const std::vector<Phase> phases = planned("slenderise", s);
   EXPECT_THAT(steps(phases), ElementsAre(10, 10, 10, 10, 10, 10, 10, 10, 10, 15));
   s.max_steps = 9;
-  EXPECT_THAT(message_of<UsageError>([&] { planned(Stage::slenderise, s); }), HasSubstr("9 steps"));
+  EXPECT_THAT(message_of<UsageError>([&] { planned("slenderise", s); }), HasSubstr("9 steps"));
   s.max_steps = 10;
-  EXPECT_EQ(planned(Stage::slenderise, s).size(), 10);
+  EXPECT_EQ(planned("slenderise", s).size(), 10);
   s.fidelity = Fidelity::release;
-  EXPECT_THROW(planned(Stage::slenderise, s), UsageError) << "a period comes first";
+  EXPECT_THROW(planned("slenderise", s), UsageError) << "a period comes first";
   s.fidelity = Fidelity::paper;
   s.max_steps = 99;
   s.period = 10;
-  EXPECT_THROW(planned(Stage::slenderise, s), UsageError);
+  EXPECT_THROW(planned("slenderise", s), UsageError);
 }
 
 TEST(Plan, WhatSlenderisingLearnsFrom) {
-  Settings s = settings(Stage::slenderise);
+  Settings s = settings("slenderise");
   s.no_features = true;
   s.exit_losses = ExitLosses::last;
-  std::vector<Phase> phases = planned(Stage::slenderise, s);
-  EXPECT_THAT(all(phases, &Phase::features), Each(false));
-  EXPECT_THAT(all(phases, &Phase::feature_steps), Each(0));
-  EXPECT_THAT(all(phases, &Phase::trains), Each(Trains::last_exit));
+  std::vector<Phase> phases = planned("slenderise", s);
+  EXPECT_THAT(each(phases, distils_hidden_states), Each(false));
+  EXPECT_THAT(all(phases, &Phase::hidden_steps), Each(0));
+  EXPECT_THAT(each(phases, exits_read), Each(Exits::last));
   s.no_features = false;
   s.prediction = Prediction::none;
-  phases = planned(Stage::slenderise, s);
-  EXPECT_THAT(all(phases, &Phase::predictions), Each(false));
+  phases = planned("slenderise", s);
+  EXPECT_THAT(each(phases, trains_predictions), Each(false));
 }
 
 TEST(Plan, ARoundTakesAHeadUnlessTheirNumberIsGiven) {
-  Settings s = settings(Stage::slenderise);
+  Settings s = settings("slenderise");
   EXPECT_EQ(rounds_of(s, kHeads), 10);
   s.heads = 12;
   EXPECT_EQ(rounds_of(s, kHeads), 4) << "no head goes";

@@ -1,4 +1,4 @@
-#include "tools/cli/nearest.h"
+#include "data/nearest.h"
 
 #include <algorithm>
 #include <limits>
