@@ -56,42 +56,17 @@ done
 
 # Ten sentences spread over the dev set, with their labels: each leaves at the first exit that is certain.
 gzip -dc "$sample/dev.tsv.gz" | awk -F '\t' 'NR > 1 && (NR - 40) % 87 == 0' >"$runs/sentences.tsv"
-threshold=$(python3 -c 'import json, sys
-models = json.load(open(sys.argv[1]))["models"]
-print(models[-1]["threshold"] or 0.3)' "$runs/seed-${seeds[0]}/results.json")
-cut -f 1 "$runs/sentences.tsv" |
-  "$costeff" predict --model "$runs/seed-${seeds[0]}" --entropy "$threshold" >"$runs/predictions.jsonl"
+cut -f 1 "$runs/sentences.tsv" | "$costeff" predict --model "$runs/seed-${seeds[0]}" >"$runs/predictions.jsonl"
 
 tee_report() { if [[ -n $report ]]; then tee "$report"; else cat; fi; }
-python3 - "$runs" "${seeds[@]}" <<'PYTHON' | tee_report
-import json, sys
-from pathlib import Path
-
-runs, seeds = Path(sys.argv[1]), sys.argv[2:]
-tables = [json.loads((runs / f"seed-{seed}/results.json").read_text())["models"] for seed in seeds]
-seconds = [float((runs / f"seed-{seed}.seconds").read_text()) for seed in seeds]
-
-print(f"\nSST-2 sample, 872 dev sentences, {'seed' if len(seeds) == 1 else 'mean of seeds'} {', '.join(seeds)}; "
-      f"{sum(seconds) / len(seconds):.0f} s a run")
-print(f"{'model':<22} {'parameters':>12} {'MFLOPs':>8} {'accuracy':>9} {'kept':>8} {'exit':>6} {'sentences/s':>12}")
-for rows in zip(*tables):
-    mean = lambda key: sum(row[key] for row in rows) / len(rows)
-    print(f"{rows[0]['name']:<22} {rows[0]['parameters']:>12,} {mean('flops') / 1e6:>8.1f} {mean('score') * 100:>7.2f} % "
-          f"{mean('share') * 100:>6.1f} % {mean('average_exit'):>6.2f} {mean('sequences_per_second'):>12.0f}")
-if len(seeds) > 1:
-    for row in zip(*tables):
-        print(f"{row[0]['name']:<22} by seed: " + ", ".join(f"{model['score'] * 100:.2f} %" for model in row))
-
-sentences = [text.split("\t") for text in (runs / "sentences.tsv").read_text(encoding="utf-8").split("\n") if text]
-predictions = [json.loads(text) for text in (runs / "predictions.jsonl").read_text(encoding="utf-8").split("\n") if text]
-if len(predictions) != len(sentences):
-    sys.exit(f"demo.sh: {len(sentences)} sentences went into predict, {len(predictions)} came out")
-print(f"\nTen dev sentences, each answered at the first exit that is certain (1: positive, 0: negative)")
-print("label  predicted  exit  probabilities   sentence")
-for (sentence, label), prediction in zip(sentences, predictions):
-    shown = " ".join(f"{x:.3f}" for x in prediction["probabilities"].values())
-    sentence = sentence.strip()
-    sentence = sentence if len(sentence) <= 66 else sentence[:63] + "..."
-    print(f"{label:>5}  {prediction['label']:>9}  {prediction['exit']:>4}  {shown:<14}  {sentence}")
-print(f"\nReport: {runs}/seed-{seeds[0]}/report.html")
-PYTHON
+{
+  echo
+  awk -v seeds="${seeds[*]}" '{sum += $1} END {printf "SST-2 sample, seeds %s; %.0f s a run\n", seeds, sum / NR}' \
+    "$runs"/seed-*.seconds
+  "$costeff" results "${seeds[@]/#/$runs/seed-}"
+  echo
+  echo "Ten dev sentences with their labels (1: positive, 0: negative), each answered at the first exit that is certain"
+  cut -f 2 "$runs/sentences.tsv" | paste - "$runs/predictions.jsonl"
+  echo
+  echo "Report: $runs/seed-${seeds[0]}/report.html"
+} | tee_report
