@@ -38,7 +38,14 @@ std::string stages_of(const Setting& row) {
     text += fmt::format("{}{}", text.empty() ? "" : ", ", stage.name);
     ++count;
   }
-  return count == all_methods().front().stages.size() ? "all" : text;
+  if (count > 0) return count == all_methods().front().stages.size() ? "all" : text;
+  for (const Method& method : all_methods()) {  // of another method alone
+    for (const StageSpec& stage : method.stages) {
+      if (row.of(stage.uses))
+        text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", stage.name, method.name);
+    }
+  }
+  return text;
 }
 
 // The stages' defaults; one where they agree.
