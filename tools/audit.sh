@@ -23,8 +23,18 @@ audit() { # NAME ARGUMENTS...; a fault that is found does not keep the others fr
 audit assistant gradients "${subject[@]}" --html "$out/assistant.html" --json "$out/assistant.json"
 audit recovery gradients "${slender[@]}" --stage recover --html "$out/recovery.html" --json "$out/recovery.json"
 audit importance importance "${subject[@]}" --cumulative --heads 2 --ffn 128 --html "$out/importance.html" \
-  --json "$out/importance.json" --figures "$out"
+  --json "$out/importance.json"
 audit path path "${subject[@]}" --from exit.3 --to encoder.layer.0.intermediate.weight --entry 5,7 --svg "$out/path.svg"
+# The pictures of the page as files of their own, in its light colours.
+python3 - "$out" <<'PICTURES'
+import re, sys
+page = open(sys.argv[1] + "/importance.html", encoding="utf-8").read()
+colours = dict(re.findall(r"--(\w+):(#\w+);", page[: page.index("@media")]))
+for picture in re.findall(r"<svg.*?</svg>", page, re.S):
+    name = re.search(r'id="([\w-]+)-title"', picture).group(1)
+    with open(f"{sys.argv[1]}/{name}.svg", "w", encoding="utf-8") as file:
+        file.write(re.sub(r"var\(--(\w+)\)", lambda match: colours[match.group(1)], picture) + "\n")
+PICTURES
 audit run run "$run/assist" --html "$out/run.html"
 echo "Pages: $out"
 exit "$status"

@@ -30,12 +30,9 @@ struct Removed {
 struct Agreement {
   std::vector<std::int64_t> layers;  // that were compared: those with two units or more
   std::vector<double> spearman;      // within each of them
-  std::vector<double> kendall;
   double spearman_across = 0;  // all layers together, those with one unit too
-  double kendall_across = 0;
 
   double mean_spearman() const;  // over layers; 0 if there is none
-  double mean_kendall() const;
 };
 
 // A score beside a true change.

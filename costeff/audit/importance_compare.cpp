@@ -221,18 +221,13 @@ Agreement agreement(const ByLayer& a, const ByLayer& b) {
     if (a[k].size() < 2) continue;
     out.layers.push_back(static_cast<std::int64_t>(k + 1));
     out.spearman.push_back(spearman(a[k], b[k]));
-    out.kendall.push_back(kendall(a[k], b[k]));
   }
   out.spearman_across = spearman(all_a, all_b);
-  out.kendall_across = kendall(all_a, all_b);
   return out;
 }
 
 double Agreement::mean_spearman() const {
   return mean(spearman);
-}
-double Agreement::mean_kendall() const {
-  return mean(kendall);
 }
 
 const Comparison& UnitsAudit::comparison(std::string_view definition, std::string_view source,

@@ -6,14 +6,10 @@
 
 namespace costeff {
 
-// Both are within -1..1; 0 if a side is constant or holds fewer than two values: nothing is ordered then.
-// They throw Error if the sides differ in length or hold a value that is not a number.
-
-// Linear correlation of the ranks, equal values sharing their mean rank.
+// Spearman's rank correlation, within -1..1: the linear correlation of the ranks, equal values sharing their
+// mean rank. 0 if a side is constant or holds fewer than two values, because nothing is ordered then. Throws
+// Error if the sides differ in length or hold a value that is not a number.
 double spearman(std::span<const double> a, std::span<const double> b);
-// Kendall's tau-b, (C - D) / sqrt((C + D + X) (C + D + Y)): C pairs in the same order on both sides, D in
-// opposite ones, X tied in `a` alone, Y in `b` alone. In O(n log n) (Knight 1966).
-double kendall(std::span<const double> a, std::span<const double> b);
 
 // The share of the places of `a` that `b` holds too; both ascending, as keep_top() gives them. 1 of nothing.
 double overlap(std::span<const std::int64_t> a, std::span<const std::int64_t> b);

@@ -20,7 +20,7 @@ double number_at(const Json& json, const char* key) {
 
 void check(const LoggedAudit& audit, double gradient_norm, RunLog& run) {
   const auto fault = [&](std::string what) {
-    run.faults.push_back({fmt::format("step {:.0f}", audit.step), std::move(what)});
+    run.faults.push_back({fmt::format("step {}", audit.step), std::move(what)});
   };
   if (!std::isfinite(audit.norm) || !std::isfinite(gradient_norm)) return fault("the gradient is not finite");
   if (!(audit.share_gap <= kShareTolerance))
@@ -31,38 +31,8 @@ void check(const LoggedAudit& audit, double gradient_norm, RunLog& run) {
   }
 }
 
-void read_line(const Json& entry, RunLog& run) {
-  const double step = number_at(entry, "step"), clip = number_at(entry, "clip_scale");
-  if (std::isnan(step) || std::isnan(clip)) return;
-  run.steps.push_back({step, clip, number_at(entry, "gradient_norm")});
-  if (!entry.contains("audit")) return;
-  run.audits.push_back(logged_audit(step, entry["audit"]));
-  check(run.audits.back(), run.steps.back().gradient_norm, run);
-}
-
-void read_lines(const std::string& path, RunLog& run) {
-  const std::string log = read_text(path);
-  std::size_t begin = 0, line = 0;
-  while (begin < log.size()) {
-    const std::size_t end = std::min(log.find('\n', begin), log.size());
-    const Json entry = Json::parse(log.substr(begin, end - begin), nullptr, false);
-    begin = end + 1;
-    ++line;
-    if (entry.is_discarded()) {
-      if (begin >= log.size()) break;  // a run that is going on is writing it
-      fail("{}: line {} is not JSON", path, line);
-    }
-    try {
-      read_line(entry, run);
-    } catch (const Json::exception&) {
-      fail("{}: line {}: not what {} writes", path, line, flag_of(&Settings::audit_every));
-    }
-  }
-}
-
-}  // namespace
-
-LoggedAudit logged_audit(double step, const Json& audit) {
+// What audit_step() wrote at a step. Throws Json::exception for anything else.
+LoggedAudit logged_audit(std::int64_t step, const Json& audit) {
   LoggedAudit found{.step = step, .norm = number_at(audit, "norm")};
   for (const Json& root : audit.at("roots")) found.roots.push_back(root.get<std::string>());
   found.shares.assign(found.roots.size(), 0.0);
@@ -94,6 +64,8 @@ LoggedAudit logged_audit(double step, const Json& audit) {
   return found;
 }
 
+}  // namespace
+
 RunLog read_run_log(const std::string& folder) {
   RunLog run{.path = folder};
   const Json json = run_config(folder);
@@ -103,14 +75,26 @@ RunLog read_run_log(const std::string& folder) {
     fail("{}: a run of all stages; name the folder of one, as in {}/assist", folder, folder);
   run.equalised = !json["settings"].value("no_equalise", false);
   run.accumulate = json["settings"].value("accumulate", std::int64_t{1});
-  read_lines(folder + "/log.jsonl", run);
+  for (LogLine& line : read_log(folder)) {
+    auto* step = std::get_if<StepLine>(&line);
+    if (step == nullptr) continue;
+    run.steps.push_back(std::move(*step));
+    if (run.steps.back().audit.is_null()) continue;
+    try {
+      run.audits.push_back(logged_audit(run.steps.back().step, run.steps.back().audit));
+    } catch (const Json::exception&) {
+      fail("{}/log.jsonl: step {}: not what {} writes", folder, run.steps.back().step,
+           flag_of(&Settings::audit_every));
+    }
+    check(run.audits.back(), run.steps.back().gradient_norm, run);
+  }
   if (run.steps.empty()) fail("{}: the log has no step yet", folder);
   return run;
 }
 
 double clipped_share(const RunLog& run) {
   const auto clipped =
-      std::count_if(run.steps.begin(), run.steps.end(), [](const LoggedStep& s) { return s.clip_scale < 1; });
+      std::count_if(run.steps.begin(), run.steps.end(), [](const StepLine& s) { return s.clip_scale < 1; });
   return static_cast<double>(clipped) / static_cast<double>(run.steps.size());
 }
 

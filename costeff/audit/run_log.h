@@ -8,19 +8,13 @@
 #include <vector>
 
 #include "costeff/audit/identities.h"
-#include "costeff/json.h"
+#include "costeff/train/run_records.h"
 
 namespace costeff::audit {
 
-struct LoggedStep {
-  double step = 0;
-  double clip_scale = 1;
-  double gradient_norm = 0;  // before clipping
-};
-
 // A step that was looked at.
 struct LoggedAudit {
-  double step = 0;
+  std::int64_t step = 0;
   std::vector<std::string> roots;
   // <g_j, g> / |g|^2 of each root, g of all layers and the embeddings together; exits' own weights are left
   // out.
@@ -36,7 +30,7 @@ struct RunLog {
   std::string path, stage;
   bool equalised = true;
   std::int64_t accumulate = 1;
-  std::vector<LoggedStep> steps;
+  std::vector<StepLine> steps;
   std::vector<LoggedAudit> audits;
   // Of a step that was looked at: shares do not add up to 1 (1e-4), the gradient is not finite, or it is not
   // the one that the step used (1e-5; with gradients accumulated over micro-batches it is another).
@@ -47,9 +41,6 @@ struct RunLog {
 // Error when no such run is there, when it is a run of all stages, or when a line is not what training
 // writes.
 RunLog read_run_log(const std::string& folder);
-
-// What audit_step() wrote at a step. Throws Json::exception for anything else.
-LoggedAudit logged_audit(double step, const Json& audit);
 
 double clipped_share(const RunLog& run);  // of its steps
 // The mean over audits first..last-1 of a root's share, by its place in the last audit's roots; audits with

@@ -33,22 +33,24 @@ class AuditedRunTest : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
+constexpr const char* kStep =
+    R"("phase": "a", "loss": 1, "learning_rate": 1, "tokens": 1, "tokens_per_second": 1, )";
+
 // Of two layers whose gradients have norm 3 and 4, and exits' own weights: 6 in all.
 std::string line(int step, double first_share, double cosine, double norm = 6) {
   return fmt::format(
-             R"({{"step": {}, "clip_scale": {}, "gradient_norm": 6, "audit": {{"roots": ["exit 1 hard", "exit 2 hard"], )"
+             R"({{{}"step": {}, "clip_scale": {}, "gradient_norm": 6, "audit": {{"roots": ["exit 1 hard", "exit 2 hard"], )"
              R"("norm": {}, "layers": [{{"layer": 0, "norm": 3, "shares": [{}, 0.5], "conflict": null}}, )"
              R"({{"layer": 1, "norm": 4, "shares": [-0.5, 1.5], "conflict": {{"between": ["exit 1 hard", "exit 2 hard"], )"
              R"("cosine": {}}}}}]}}}})",
-             step, step % 2 == 0 ? 1.0 : 0.25, norm, first_share, cosine) +
+             kStep, step, step % 2 == 0 ? 1.0 : 0.25, norm, first_share, cosine) +
          "\n";
 }
 
 TEST_F(AuditedRunTest, SharesAreOfAllLayersTogether) {
   const RunLog run = log_of(line(1, 0.5, 0.4) + line(2, 0.5, -0.3) + line(3, 0.5, 0.1) +
-                            R"({"step": 4, "clip_scale": 1, "gradient_norm": 6})"
-                            "\n" +
-                            R"({"step": 5, "clip_s)");
+                            fmt::format(R"({{{}"step": 4, "clip_scale": 1, "gradient_norm": 6}})", kStep) +
+                            "\n" + R"({"step": 5, "clip_s)");
   EXPECT_THAT(run.faults, IsEmpty());
   EXPECT_EQ(run.steps.size(), 4U);
   EXPECT_EQ(clipped_share(run), 0.5);
@@ -92,9 +94,10 @@ TEST_F(AuditedRunTest, FaultsOfALog) {
 
 TEST_F(AuditedRunTest, WhatIsNoLog) {
   const auto message = [&](const std::string& lines) { return message_of<Error>([&] { log_of(lines); }); };
-  EXPECT_THAT(message(R"({"step": 1, "clip_scale": 1, "gradient_norm": 1, "audit": {}})"
-                      "\n"),
-              HasSubstr("line 1: not what --audit-every writes"));
+  EXPECT_THAT(
+      message(fmt::format(R"({{{}"step": 1, "clip_scale": 1, "gradient_norm": 1, "audit": {{}}}})", kStep) +
+              "\n"),
+      HasSubstr("step 1: not what --audit-every writes"));
   EXPECT_THAT(message("{\n" + line(1, 0.5, 0)), HasSubstr("line 1 is not JSON"));
   EXPECT_THAT(message(""), HasSubstr("no step yet"));
 }

@@ -1,17 +1,13 @@
-// The sentences of an importance audit, of results made up by hand: no verdict where there is nothing to
+// The findings of an importance audit, of results made up by hand: no verdict where there is nothing to
 // judge.
 #include "costeff/audit/importance_compare.h"
 #include "tests/tools/support.h"
 #include "tools/cli/audit/importance.h"
-#include "tools/cli/audit/importance_figures.h"
-#include "tools/cli/audit/importance_tables.h"
 
 namespace costeff::testing {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using Heads = std::vector<std::vector<double>>;  // by layer, by head
 
 // Heads of these scores whose removals change the loss of the one exit so far; no neuron was removed.
@@ -41,54 +37,62 @@ ImportanceReport report_of(const Heads& scores, const Heads& changes, double los
   return report;
 }
 
-// All sentences in one.
-std::string said(const ImportanceReport& report) {
-  std::string all = importance_headline(report);
-  const std::vector<Findings> findings = importance_findings(report);
-  for (const Findings& part : findings) all += fmt::format("\n{}", fmt::join(part.sentences, "\n"));
+// The values of the findings of a kind.
+std::vector<Json> found(const ImportanceReport& report, const std::string& kind) {
+  std::vector<Json> all;
+  for (const Findings& part : importance_findings(report)) {
+    for (const Finding& finding : part.findings) {
+      EXPECT_NE(finding.sentence(), "");
+      if (finding.kind == "importance." + kind) all.push_back(finding.values);
+    }
+  }
   return all;
+}
+
+Json table(const ImportanceReport& report, const char* name) {
+  return json_of(importance_document(report))[name];
 }
 
 TEST(ImportanceFindings, OneHeadInEveryLayerHasNoOrder) {
   ImportanceReport report = report_of({{0.5}, {0.4}}, {{0.2}, {0.1}});
   for (const char* order : {"paper", "release"}) report.audit.cumulative.push_back({order, {{}, {}}});
-  EXPECT_THAT(said(report),
-              AllOf(HasSubstr("there is no order to compare"), HasSubstr("No layer has two heads"),
-                    Not(HasSubstr("Spearman")), Not(HasSubstr("estimated")), Not(HasSubstr("at random")),
-                    Not(HasSubstr("gone together"))));
-  EXPECT_THAT(importance_text(report), AllOf(HasSubstr("Heads: 2 removed"),
-                                             Not(HasSubstr("removed together")), Not(HasSubstr("Kendall"))));
-  EXPECT_THAT(cumulative_figure(report).missing, HasSubstr("No layer has a second head"));
+  EXPECT_EQ(found(report, "no_order").size(), 1);
+  for (const char* kind : {"order", "over", "under", "kept", "gone"})
+    EXPECT_EQ(found(report, kind).size(), 0) << kind;
+  EXPECT_EQ(importance_headline(report), words("importance.no_order_headline"));
+  EXPECT_EQ(table(report, "heads_removed").size(), 2);
+  EXPECT_EQ(table(report, "heads_comparison").size(), 0);
+  EXPECT_EQ(cumulative_figure(report).missing, words("importance.one_head"));
 }
 
 TEST(ImportanceFindings, ALossOfZeroHasNoGradient) {
-  EXPECT_THAT(importance_headline(report_of({{0, 0}}, {{0, 0}}, 0)), HasSubstr("rounding noise"));
+  const ImportanceReport noise = report_of({{0, 0}}, {{0, 0}}, 0);
+  EXPECT_EQ(importance_headline(noise), words("importance.vanish_headline"));
+  EXPECT_EQ(found(noise, "vanish").size(), 1);
   EXPECT_THAT(importance_headline(report_of({{0.1, 0.2}}, {{0.1, 0.3}})), HasSubstr("well for heads"));
 }
 
 // Scores that are all too low, and order well: pruning goes by rank.
 TEST(ImportanceFindings, NobodyIsMisjudgedWhereTheOrderIsRight) {
   const ImportanceReport report = report_of({{0.1, 0.2, 0.3}}, {{0.4, 0.5, 0.9}});
-  EXPECT_THAT(importance_text(report), Not(HasSubstr("estimated")));
-  EXPECT_EQ(misjudged_table(report), "");
+  EXPECT_EQ(found(report, "over").size() + found(report, "under").size(), 0);
+  for (const Json& unit : table(report, "heads_misjudged")) EXPECT_EQ(unit["how"], "right");
 }
 
 TEST(ImportanceFindings, MisjudgedByRank) {
   const ImportanceReport report = report_of({{0.1, 0.2, 0.3}}, {{0.9, 0.4, 0.5}});
-  EXPECT_THAT(said(report),
-              AllOf(HasSubstr("Most over-estimated by the score from labels, in rank: head 3 of layer 1 "
-                              "(score 0.3, true change "
-                              "+0.5; 1 of 3 by score, 2 of 3 by signed change)"),
-                    HasSubstr("Most under-estimated by the score from labels, in rank: head 1 of layer 1")));
-  EXPECT_THAT(misjudged_table(report), AllOf(HasSubstr("<td>under-"), HasSubstr("<td>over-")));
+  const Json over = found(report, "over").at(0), under = found(report, "under").at(0);
+  EXPECT_EQ(over, named("loss", "labels", "unit", "head", "place", 3, "layer", 1, "score", 0.3, "change", 0.5,
+                        "rank_by_score", 1, "rank_by_change", 2, "of", 3));
+  EXPECT_EQ(under["place"], 1);
+  EXPECT_EQ(table(report, "heads_misjudged")[0]["unit"], "layer 1 head 3");
 }
 
 // The order of absolute values is right, that of the changes with their signs is the reverse.
 TEST(ImportanceFindings, AbsoluteScoresDoNotKnowTheSign) {
-  const std::string all = said(report_of({{0.1, 0.2, 0.3}}, {{-0.1, -0.2, -0.3}}));
-  EXPECT_THAT(all,
-              AllOf(HasSubstr("Spearman 1.00 (1.00 in layer 1"), HasSubstr("3 of the 3 heads lower the loss"),
-                    HasSubstr("should go by, that score's Spearman is -1.00")));
+  const ImportanceReport report = report_of({{0.1, 0.2, 0.3}}, {{-0.1, -0.2, -0.3}});
+  EXPECT_EQ(found(report, "order").at(0)["paper"], 1);
+  EXPECT_EQ(found(report, "sign").at(0), named("units", "heads", "count", 3, "better", 3, "signed", -1.0));
 }
 
 // Two of four heads are kept: what the two lowest cost.
@@ -96,10 +100,12 @@ TEST(ImportanceFindings, TogetherAtTheBudget) {
   const Heads scores = {{0.1, 0.2, 0.3, 0.4}};
   ImportanceReport report = report_of(scores, scores, 1, 2);
   report.audit.cumulative = {{"paper", {{0.5, 0.125, 0.25}}}, {"random", {{0.25, 0.5, 0.5}}}};
-  EXPECT_THAT(said(report), AllOf(HasSubstr("With the lowest 2 heads of a layer (by scores from labels) gone "
-                                            "together, 2 kept, the loss of 1.000"),
-                                  HasSubstr("by +0.1250 (paper), +0.5000 (random)"),
-                                  HasSubstr("better than the random one for 2 to 3 heads, not for 1.")));
+  const std::vector<Json> gone = found(report, "gone");
+  ASSERT_EQ(gone.size(), 2);
+  EXPECT_EQ(gone[0],
+            named("gone", 2, "kept", 2, "source", "labels", "loss", 1.0, "order", "paper", "change", 0.125));
+  EXPECT_EQ(gone[1]["change"], 0.5);
+  EXPECT_EQ(found(report, "sometimes_better").at(0), named("better", "2 to 3", "worse", "1"));
 }
 
 TEST(ImportanceFindings, WhatSlenderisingGoesByComesFirst) {
@@ -113,23 +119,17 @@ TEST(ImportanceFindings, WhatSlenderisingGoesByComesFirst) {
   report.audit.heads.comparisons.clear();
   report.audit.heads.matrix = {};
   audit::compare(report.audit, 1, report.audit.heads);
-  EXPECT_THAT(importance_headline(report),
-              AllOf(HasSubstr("that slenderising goes by"), HasSubstr("for heads")));
-  EXPECT_THAT(importance_findings(report)[0].sentences[0],
-              AllOf(HasSubstr("predictions and features together"),
-                    HasSubstr("hardly as the loss of predictions does (-1.00)")));
-}
-
-// A mean and its range are two columns.
-TEST(ImportanceFindings, MeanAndRangeStandApart) {
-  EXPECT_THAT(comparison_details(report_of({{0.1, 0.2}}, {{0.1, 0.2}})),
-              HasSubstr("<td>1.00</td><td>1.00 to 1.00</td>"));
+  const Finding first = importance_findings(report)[0].findings[0];
+  EXPECT_EQ(first.kind, "importance.all");
+  EXPECT_EQ(first.values["loss"], -1);
+  EXPECT_EQ(first.values["verdict_loss"], "hardly");
 }
 
 // Layers of 1, 3 and 2 heads that keep 1, 2 and 2: by chance 1 + 4/3 + 2 of 5.
 TEST(ImportanceFindings, ChanceGoesByEachLayersWidth) {
   const Heads scores = {{1}, {0.3, 0.2, 0.1}, {0.2, 0.1}};
-  EXPECT_THAT(said(report_of(scores, scores, 1, 2)), HasSubstr("at random it would be 86.7 %"));
+  EXPECT_NEAR(found(report_of(scores, scores, 1, 2), "kept").at(0)["chance"].get<double>(),
+              (1 + 4.0 / 3 + 2) / 5, 1e-12);
 }
 
 }  // namespace

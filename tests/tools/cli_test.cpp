@@ -47,7 +47,7 @@ TEST(Cli, Version) {
 }
 
 TEST(Cli, WrongCalls) {
-  EXPECT_TRUE(fails(run({}), 2, {"a command is missing"}));
+  EXPECT_TRUE(fails(run({}), 2, {"which command?"}));
   EXPECT_TRUE(fails(run({"finetnue"}), 2, {"costeff: ", "\"finetnue\"", "nearest is finetune"}));
   EXPECT_TRUE(
       fails(run({"finetune", "--bacth", "3"}), 2, {"costeff finetune: ", "--bacth", "nearest is --batch"}));

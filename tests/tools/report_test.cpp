@@ -6,8 +6,10 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "costeff/train/run_records.h"
 #include "tests/support.h"
 #include "tests/tools/support.h"
+#include "tools/cli/pages/words.h"
 
 namespace costeff::testing {
 namespace {
@@ -28,14 +30,17 @@ class ReportTest : public ::testing::Test {
   }
   std::string file(const std::string& name, const Json& json) const { return file(name, json.dump()); }
 
-  // A run of two layers of four heads and forty neurons, with every key.
+  // A run of two layers of four heads and forty neurons.
   void make_run() const {
-    file("config.json",
-         {{"command", "run"},
-          {"settings", {{"out", "some where"}, {"finetune", {{"task", "SST-2"}, {"lr", 5e-5}}}}},
-          {"environment", {{"threads", 2}, {"processor", "a processor"}}}});
-    for (const std::string& stage : kStages) make_stage(stage);
-    file("results.json", results());
+    Json settings{{"out", "some where"}};
+    for (const std::string& stage : kStages) {
+      settings[stage] = {{"task", "SST-2"}, {"lr", 5e-5}};
+      make_stage(stage);
+    }
+    file("config.json", {{"command", "run"},
+                         {"settings", settings},
+                         {"environment", {{"threads", 2}, {"processor", "a processor"}}}});
+    file("results.json", to_json(results()));
   }
 
   void make_stage(const std::string& stage, const std::string& prefix = "") const {
@@ -43,70 +48,80 @@ class ReportTest : public ::testing::Test {
     file(folder + "config.json", {{"command", stage},
                                   {"settings", {{"task", "SST-2"}, {"lr", 5e-5}}},
                                   {"environment", {{"threads", 2}}}});
-    file(folder + "result.json", {{"seconds", 12.5}, {"steps", 40}});
+    file(folder + "result.json", {{"seconds", 12.5}, {"steps", 40}, {"best_step", 40}});
     file(folder + "last/config.json",
          {{"num_attention_heads", 4}, {"intermediate_size", 40}, {"hidden_size", 16}});
     std::string log;
+    const auto add = [&](const LogLine& line) { log += to_json(line).dump() + "\n"; };
     for (int step = 1; step <= 40; ++step) {
-      if (stage == "slenderise" && step % 20 == 1) log += round_line(step / 20 + 1, step - 1).dump() + "\n";
-      log += step_line(stage, step).dump() + "\n";
-      if (step % 10 == 0) log += dev_line(stage, step).dump() + "\n";
+      if (stage == "slenderise" && step % 20 == 1) add(round_line(step / 20 + 1, step - 1));
+      add(step_line(stage, step));
+      if (step % 10 == 0)
+        add(EvaluationLine{step, evaluation(stage == "finetune" ? 1 : 2, 0.5 + step / 100.0)});
     }
     file(folder + "log.jsonl", log);
   }
 
-  static Json step_line(const std::string& stage, int step) {
-    Json line{{"step", step}, {"loss", 3 * std::exp(-step / 10.0) + 0.1}, {"tokens", 100}};
+  static StepLine step_line(const std::string& stage, int step) {
+    StepLine line{.step = step, .loss = 3 * std::exp(-step / 10.0) + 0.1, .tokens = 100};
     if (stage != "finetune")
-      line["phase"] = stage == "slenderise" ? "round 1" : step <= 10 ? "features" : "predictions";
-    if (stage == "slenderise" && step % 20 < 10) line["features_alone"] = true;
+      line.phase = stage == "slenderise" ? "round 1" : step <= 10 ? "features" : "predictions";
+    line.features_alone = stage == "slenderise" && step % 20 < 10;
     return line;
   }
-  static Json dev_line(const std::string& stage, int step) {
-    Json dev{{"acc", 0.5 + step / 100.0}, {"loss", 0.5}};
-    if (stage != "finetune")
-      dev["exits"] = {{{"exit", 1}, {"acc", 0.5}, {"loss", 0.6}}, {{"exit", 2}, {"acc", 0.8}, {"loss", 0.5}}};
-    return {{"step", step}, {"dev", dev}};
+  // Of so many exits: 0.7 at all but the last.
+  static ExitsEvaluation evaluation(std::size_t exits, double last) {
+    ExitsEvaluation out;
+    for (std::size_t i = 1; i <= exits; ++i)
+      out.exits.push_back({.metrics = {{"acc", i < exits ? 0.7 : last}}, .loss = 0.5});
+    return out;
   }
-  static Json round_line(int round, int step) {
-    const Json heads = round == 1 ? Json{{0, 2, 3}, {0, 1, 2}} : Json{{2}, {0}};
-    const Json neurons = round == 1 ? Json{{0, 1, 2, 3, 20, 21, 39}, {5, 6, 7}} : Json{{1, 2, 39}, {6}};
-    return {{"step", step}, {"round", round},      {"heads", {4 - round, 4 - round}}, {"ffn", {7, 3}},
-            {"rank", 12},   {"kept_heads", heads}, {"kept_neurons", neurons}};
+  static RoundLine round_line(int round, int step) {
+    using Kept = std::vector<std::vector<std::int64_t>>;
+    return {.step = step,
+            .round = round,
+            .heads = {4 - round, 4 - round},
+            .ffn = {7, 3},
+            .rank = 12,
+            .kept_heads = round == 1 ? Kept{{0, 2, 3}, {0, 1, 2}} : Kept{{2}, {0}},
+            .kept_neurons = round == 1 ? Kept{{0, 1, 2, 3, 20, 21, 39}, {5, 6, 7}} : Kept{{1, 2, 39}, {6}}};
   }
 
-  static Json model(const std::string& name, double parameters, double flops, double score,
-                    const Json& threshold) {
-    return {{"name", name},
-            {"folder", "finetune/last"},
-            {"parameters", parameters},
-            {"flops", flops},
-            {"flops_padded", 3 * flops},
-            {"score", score},
-            {"share", score / 0.86},
-            {"sequences_per_second", 410.2},
-            {"average_exit", 1.5},
-            {"threshold", threshold},
-            {"exits", {{{"exit", 1}, {"acc", 0.7}}, {{"exit", 2}, {"acc", score}}}}};
-  }
-  static Json results() {
-    Json early = model("COST-EFF, early exit", 2.8e6, 1e8, 0.8136, 0.31);
-    early["exit_counts"] = {30, 10};
-    Json sweep = Json::array();
-    for (int i = 0; i < 5; ++i) {
-      sweep.push_back({{"threshold", 0.1 * i},
-                       {"score", 0.82 - 0.01 * i},
-                       {"flops", 2e8 - 3e7 * i},
-                       {"exit_counts", {i, 40 - i}}});
+  static ModelRecord model(ModelRole role, const std::string& name, std::int64_t parameters, double flops,
+                           double score) {
+    ModelRecord model{.role = role,
+                      .name = name,
+                      .folder = "finetune/last",
+                      .parameters = parameters,
+                      .flops = flops,
+                      .flops_padded = 3 * flops,
+                      .score = score,
+                      .share = score / 0.86,
+                      .sequences_per_second = 410.2,
+                      .average_exit = 1.5};
+    if (role == ModelRole::early_exit) {
+      model.threshold = 0.31;
+      model.exit_counts = {30, 10};
+    } else {
+      model.exits = evaluation(2, score);
     }
-    return {{"task", "SST-2"},
-            {"metric", "acc"},
-            {"models",
-             {model("fine-tuned", 22.7e6, 1.9e9, 0.86, nullptr),
-              model("assistant", 22.9e6, 1.9e9, 0.858, nullptr),
-              model("COST-EFF, full depth", 2.8e6, 2.1e8, 0.82, nullptr), early}},
-            {"sweep", sweep},
-            {"stages", {{{"name", "finetune"}, {"seconds", 120.3}, {"steps", 750}}}}};
+    return model;
+  }
+  static Results results() {
+    Results results{.method = "costeff",
+                    .task = "SST-2",
+                    .metric = "acc",
+                    .models = {model(ModelRole::fine_tuned, "fine-tuned", 22'700'000, 1.9e9, 0.86),
+                               model(ModelRole::assistant, "assistant", 22'900'000, 1.9e9, 0.858),
+                               model(ModelRole::full_depth, "COST-EFF, full depth", 2'800'000, 2.1e8, 0.82),
+                               model(ModelRole::early_exit, "COST-EFF, early exit", 2'800'000, 1e8, 0.8136)},
+                    .stages = {{.name = "finetune", .steps = 750, .seconds = 120.3}}};
+    for (int i = 0; i < 5; ++i)
+      results.sweep.push_back({.threshold = 0.1 * i,
+                               .score = 0.82 - 0.01 * i,
+                               .flops = 2e8 - 3e7 * i,
+                               .exit_counts = {i, 40 - i}});
+    return results;
   }
 
   Outcome report(const Words& more = {}, const std::function<void()>& in_child = {}) const {
@@ -217,15 +232,16 @@ TEST_F(ReportTest, TextFromFilesIsEscaped) {
   config["settings"][hostile] = hostile;
   config["environment"]["processor"] = hostile;
   file("config.json", config);
-  Json results = ReportTest::results();
-  results["task"] = hostile;
-  results["metric"] = hostile;
-  for (Json& model : results["models"]) model["name"] = model["name"].get<std::string>() + hostile;
-  results["models"][0]["name"] = "fine-tuned";
-  file("results.json", results);
+  Results results = ReportTest::results();
+  results.task = results.metric = hostile;
+  for (ModelRecord& model : results.models) model.name += hostile;
+  file("results.json", to_json(results));
   std::string log;
-  for (int step = 1; step <= 20; ++step)
-    log += Json{{"step", step}, {"phase", step < 9 ? hostile : "b"}, {"loss", 1.0 / step}}.dump() + "\n";
+  for (int step = 1; step <= 20; ++step) {
+    StepLine line = step_line("assist", step);
+    if (step < 9) line.phase = hostile;
+    log += to_json(line).dump() + "\n";
+  }
   file("assist/log.jsonl", log);
   const Outcome outcome = report();
   ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -246,8 +262,9 @@ TEST_F(ReportTest, AnUnfinishedRunSaysWhatIsNotThere) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(faults(), "");
   EXPECT_THAT(outcome.out, HasSubstr("has not ended: finetune, assist done, slenderise at step 40"));
-  for (const char* text : {"There is no results.json yet", "The stage recover has not begun",
-                           "The stage slenderise has not ended", "There are no scores with FLOPs yet"}) {
+  for (const std::string& text :
+       {words("report.no_results"), words("report.not_begun", named("stage", "recover")),
+        words("report.not_ended", named("stage", "slenderise")), words("report.no_score_flops")}) {
     EXPECT_THAT(page(), HasSubstr(text));
   }
   EXPECT_THAT(pictures(),
@@ -263,62 +280,48 @@ TEST_F(ReportTest, ARunThatHasJustBegun) {
   EXPECT_TRUE(pictures().empty());
 }
 
-TEST_F(ReportTest, KeysMayBeAbsentNullOrOfAnotherType) {
-  make_run();
-  for (const std::string& stage : kStages) fs::remove_all(folder_.path("run/" + stage));  // fewer pictures
-  const Json whole = results();
-  for (const Json& wrong :
-       {Json(), Json("text"), Json(-1), Json::array({nullptr, "x", Json::object()}), Json::object()}) {
-    for (const auto& [key, value] : whole.items()) {
-      Json changed = whole;
-      changed[key] = wrong;
-      file("results.json", changed);
-      ASSERT_EQ(report().code, 0) << key << ": " << wrong;
-    }
-  }
-  for (const auto& [key, value] : whole["models"][3].items()) {
-    Json changed = whole;
-    for (Json& model : changed["models"]) model.erase(key);
-    file("results.json", changed);
-    ASSERT_EQ(report().code, 0) << key;
-    ASSERT_EQ(faults(), "") << key;
-  }
-}
-
+// Numbers that are not finite are null in a file; a line that is being written is left out.
 TEST_F(ReportTest, NumbersThatAreNone) {
   make_run();
-  // Python writes NaN bare, this program null.
-  std::string text = results().dump();
-  text.replace(text.find("0.86"), 4, "NaN");
-  text.replace(text.find("410.2"), 5, "-Infinity");
-  file("results.json", text);
-  std::string log = read(folder_.path("run/recover/log.jsonl"));
-  log +=
-      "{\"step\":41,\"loss\":null}\n{\"step\":42,\"loss\":NaN}\n{\"step\":43,\"dev\":{\"acc\":null,\"loss\":"
-      "nan}}\n";
-  log += "{\"step\":44,\"loss\":1e400}\nno json\n{\"step\":45,\"los";
-  file("recover/log.jsonl", log);
+  Results results = ReportTest::results();
+  results.models[3].average_exit = results.models[3].flops = std::nan("");
+  results.sweep[1].score = std::nan("");
+  file("results.json", to_json(results));
+  StepLine step = step_line("recover", 41);
+  step.loss = std::nan("");
+  const std::string more =
+      to_json(step).dump() + "\n" + to_json(EvaluationLine{42, evaluation(2, std::nan(""))}).dump() + "\n";
+  file("recover/log.jsonl", read(folder_.path("run/recover/log.jsonl")) + more + "{\"step\":45,\"los");
   const Outcome outcome = report();
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(faults(), "");
-  EXPECT_THAT(page(), HasSubstr("The log of recover has lines that are not JSON; they were left out: 2."));
-  EXPECT_THAT(page(), Not(HasSubstr("results.json is not")));
   EXPECT_THAT(page(), HasSubstr("<td>–</td>"));
 }
 
-TEST_F(ReportTest, PlacesThatAreNone) {
+TEST_F(ReportTest, WhatNoRunWritesIsNamed) {
   make_run();
-  const Json round{{"step", 0},
-                   {"round", 1},
-                   {"heads", {1e300, -5}},
-                   {"ffn", {nullptr}},
-                   {"rank", -1},
-                   {"kept_heads", {{1e18, -3, 2.5, "x", 1}, 7}},
-                   {"kept_neurons", Json::array({Json::array()})}};
-  file("slenderise/log.jsonl", round.dump() + "\n");
-  const Outcome outcome = report();
-  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  file("results.json", Json{{"task", 3}});
+  EXPECT_TRUE(fails(report(), 1, {"results.json", "not what a run writes"}));
+  file("results.json", to_json(results()));
+  file("recover/log.jsonl", std::string("no json\n{}\n"));
+  EXPECT_TRUE(fails(report(), 1, {"recover/log.jsonl", "line 1"}));
+  make_run();
+  RoundLine round = round_line(1, 0);
+  round.kept_neurons = {{std::int64_t{1} << 60}};
+  file("slenderise/log.jsonl", to_json(round).dump() + "\n");  // places no model has
+  EXPECT_EQ(report().code, 0);
+}
+
+// Any method's run: its settings say which stages it has.
+TEST_F(ReportTest, StagesOfAnotherMethod) {
+  file("config.json",
+       {{"command", "run"}, {"settings", {{"finetune", Json::object()}, {"exits", Json::object()}}}});
+  make_stage("finetune");
+  make_stage("exits");
+  ASSERT_EQ(report().code, 0);
   EXPECT_EQ(faults(), "");
+  EXPECT_THAT(pictures(), IsSupersetOf({"loss-finetune.svg", "loss-exits.svg"}));
+  EXPECT_THAT(read(folder_.path("run/report/loss-exits.svg")), HasSubstr(">exit 2<"));
 }
 
 TEST_F(ReportTest, OneStage) {
@@ -326,7 +329,7 @@ TEST_F(ReportTest, OneStage) {
   const Outcome outcome = report();
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(faults(), "");
-  EXPECT_THAT(outcome.out, HasSubstr("Fine-tuning on SST-2: accuracy 90.0 % on dev at step 40"));
+  EXPECT_THAT(outcome.out, HasSubstr("Finetune on SST-2: accuracy 90.0 % on dev at step 40"));
   EXPECT_THAT(pictures(), ::testing::ElementsAre("loss-finetune.svg"));
   EXPECT_THAT(page(), HasSubstr("costeff finetune --config"));
 }
@@ -360,7 +363,7 @@ TEST_F(ReportTest, WrongCalls) {
 TEST_F(ReportTest, WithoutGnuplotNothingIsWritten) {
   make_run();
   ASSERT_EQ(report().code, 0);
-  file("results.json", Json::object());
+  file("results.json", to_json(Results{.task = "SST-2", .metric = "acc"}));
   const auto before = contents(folder_.path("run"));
   const auto nowhere = [] { setenv("PATH", "/nonexistent", 1); };
   EXPECT_TRUE(fails(report({}, nowhere), 1, {"gnuplot", "gnuplot-nox", "apt-get install"}));

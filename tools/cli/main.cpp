@@ -1,24 +1,16 @@
 // costeff: the command line. Exit codes: 0 done, 1 something went wrong, 2 called wrongly.
-#include <algorithm>
 #include <array>
 #include <new>
 #include <string>
 #include <vector>
 
-#include "data/nearest.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
-#include "tools/cli/commands.h"
+#include "tools/cli/dispatcher.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
 namespace {
-
-struct Command {
-  const char* name;
-  const char* summary;
-  int (*run)(const Invocation& invocation);
-};
 
 constexpr auto kCommands = std::to_array<Command>({
     {"run", "a method from one command: all stages, results, report", run_pipeline_command},
@@ -39,35 +31,18 @@ constexpr auto kCommands = std::to_array<Command>({
     {"devices", "says what this machine computes with", run_devices},
 });
 
-std::string help() {
-  std::string text =
-      "costeff: a BERT fine-tuned, measured and used, from the command line\n\n"
-      "Usage: costeff COMMAND [options]\n\nCommands:\n";
-  for (const Command& command : kCommands)
-    text += fmt::format("  {:<10} {}\n", command.name, command.summary);
-  return text +
-         "\ncosteff COMMAND --help lists a command's options; costeff --version says which version this "
-         "is.\n";
-}
+constexpr Dispatcher kDispatcher{
+    .called = "costeff",
+    .what = "command",
+    .about = "costeff: a BERT fine-tuned, measured and used, from the command line",
+    .commands = kCommands};
 
 int run(const std::string& program, const std::vector<std::string>& arguments) {
-  const std::string name = arguments.empty() ? "" : arguments[0];
-  if (name.empty()) fail_usage("a command is missing (costeff --help lists them)");
-  if (name == "--help" || name == "-h" || name == "help") {
-    write_output(help());
-    return 0;
-  }
-  if (name == "--version") {
+  if (!arguments.empty() && arguments[0] == "--version") {
     write_output("costeff " COSTEFF_VERSION "\n");
     return 0;
   }
-  std::vector<std::string> names;
-  for (const Command& command : kCommands) {
-    if (name == command.name) return command.run({program, {arguments.begin() + 1, arguments.end()}});
-    names.emplace_back(command.name);
-  }
-  fail_usage("unknown command \"{}\"; the nearest is {} (costeff --help lists all)", name,
-             nearest(name, names));
+  return kDispatcher.run({program, arguments});
 }
 
 // One line, whatever the message quotes.
@@ -82,10 +57,8 @@ int report(const std::string& command, std::string message, int code) {
 
 int guarded(const std::vector<std::string>& words) {
   const std::vector<std::string> arguments(words.begin() + (words.empty() ? 0 : 1), words.end());
-  const bool is_command =
-      !arguments.empty() && std::any_of(kCommands.begin(), kCommands.end(),
-                                        [&](const Command& c) { return arguments[0] == c.name; });
-  const std::string command = is_command ? arguments[0] : "";
+  const std::string command =
+      !arguments.empty() && kDispatcher.find(arguments[0]) != nullptr ? arguments[0] : "";
   try {
     const int code = run(words.empty() ? "costeff" : words[0], arguments);
     flush_output();

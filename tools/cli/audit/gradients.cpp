@@ -1,12 +1,12 @@
 // costeff audit gradients: which loss moves which layer, and what equalisation, clipping and Adam leave of
 // it.
-#include "tools/cli/audit/gradients.h"
 
 #include <algorithm>
 #include <limits>
 
 #include "costeff/audit/run_state.h"
 #include "tensor/error.h"
+#include "tools/cli/audit/documents.h"
 #include "tools/cli/audit/options.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/interrupt.h"
@@ -25,7 +25,7 @@ struct Request {
   double max_norm = 1;
   double lr = 0;
   double weight_decay = 0.01;
-  std::string json, html;
+  Outputs outputs{.draws = false};
 };
 
 Options gradient_options(Request& r) {
@@ -46,8 +46,7 @@ Options gradient_options(Request& r) {
   options.add("lr", "X", &r.lr, "learning rate of the step", {.shown = "the stage's, or the run's"});
   options.add("weight-decay", "X", &r.weight_decay, "of AdamW");
   options.group("Output");
-  options.add("json", "FILE", &r.json, "every number, as JSON");
-  options.add("html", "FILE", &r.html, "a page to look at, in one file");
+  add_outputs(options, r.outputs);
   return options;
 }
 
@@ -61,7 +60,7 @@ void check(const Request& r, const Options& options) {
   if (options.given("lr") && r.lr <= 0) fail_usage("--lr {}: must be above 0", r.lr);
   if (r.max_norm < 0) fail_usage("--max-norm {}: must be 0 (no clipping) or above", r.max_norm);
   if (r.weight_decay < 0) fail_usage("--weight-decay {}: must be 0 or above", r.weight_decay);
-  require_writable({r.json, r.html});
+  require_outputs(r.outputs);
 }
 
 // The step after the gradient: as the run of --state makes it, but for what was asked for.
@@ -162,19 +161,17 @@ int run_audit_gradients(const Invocation& invocation) {
   const audit::AuditedLoss loss = [&](Forward& forward, const Batch& batch, const TokenBatch& tokens) {
     return subject.loss(forward, batch, tokens, true);
   };
-  GradientFindings f{
+  GradientReport report{
       .model = subject.student.folder,
       .task = subject.task.name.empty() ? "a task of its own" : subject.task.name,
       .loss = loss_text(subject),
-      .memory = r.state.empty() ? fmt::format("{} other batches, with the weights held fixed", warm.size())
-                                : fmt::format("{} steps of the run {}", settings.checkpoint_steps, r.state),
-      .command = command_of("costeff audit gradients", invocation)};
-  f.audit = audit_gradients(model, std::span(subject.batches).first(count), warm, loss, settings);
-  f.identities = check_identities(f.audit, expected);
-  write_output(gradients_text(f));
-  if (!r.json.empty()) write_audit_json(r.json, gradients_json(f));
-  if (!r.html.empty()) write_audit_file(r.html, gradients_page(f));
-  return f.identities.faults.empty() ? 0 : 1;
+      .memory = state ? fmt::format("{} steps of the run {}", settings.checkpoint_steps, r.state)
+                      : fmt::format("{} other batches, with the weights held fixed", warm.size())};
+  report.audit = audit_gradients(model, std::span(subject.batches).first(count), warm, loss, settings);
+  report.identities = check_identities(report.audit, expected);
+  Document document = gradient_document(report);
+  document.sections.push_back(reproduce_section(command_of("costeff audit gradients", invocation)));
+  return deliver(document, r.outputs);
 }
 
 }  // namespace costeff

@@ -1,6 +1,9 @@
-// What the numbers of a gradient audit mean, in sentences.
+// What the numbers of a gradient audit mean: its findings.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "costeff/audit/gradient_view.h"
 #include "tools/cli/audit/gradients.h"
@@ -20,67 +23,41 @@ struct Span {
   std::int64_t highest = 0;  // the layer
   void see(std::int64_t layer, double x) {
     if (std::isnan(x)) return;
-    low = std::min(low, x);
     if (x > high) highest = layer;
+    low = std::min(low, x);
     high = std::max(high, x);
   }
   bool empty() const { return low > high; }
-  std::string text() const {
-    if (empty()) return "nothing";
-    return high - low < 5e-4 * high ? fmt::format("{:.3g}", high)
-                                    : fmt::format("{:.3g} to {:.3g}", low, high);
-  }
+  Json values() const { return named("low", low, "high", high); }
 };
 
-std::string place(std::int64_t layer) {
-  return layer == 0 ? "the embeddings" : fmt::format("layer {}", layer);
-}
-
-// "exit 1 soft, features 2"
-std::string still_text(const GradientFindings& f) {
-  std::string names;
-  for (const std::size_t root : f.identities.still)
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", f.audit.roots[root].name);
-  return names;
-}
-
-bool has_features_of_embeddings(const GradientAudit& a) {
-  return std::any_of(a.roots.begin(), a.roots.end(), [](const audit::AuditedRoot& root) {
-    return root.kind == "features" && root.place == 0;
-  });
-}
-
-Answer equalisation_answer(const GradientFindings& f) {
-  const audit::Identities& i = f.identities;
-  Answer a{"Does equalisation do what Eq. 3 says?", "", ""};
+std::vector<Finding> equalisation_findings(const GradientReport& report) {
+  const audit::Identities& i = report.identities;
+  std::vector<Finding> found;
   if (!i.faults.empty()) {
-    a.verdict = "something is wrong with this model’s gradients";
-    a.answer = fmt::format("No: {} {} found, the first: {} {}.", i.faults.size(),
-                           i.faults.size() == 1 ? "fault was" : "faults were", i.faults.front().place,
-                           i.faults.front().what);
+    found.push_back({"gradients.faults",
+                     named("count", i.faults.size(), "place", i.faults[0].place, "what", i.faults[0].what)});
   } else if (i.factors.empty()) {
-    a.verdict = "no loss moves any layer of this model";
-    a.answer = "It cannot be seen: no loss moves any layer.";
+    found.push_back({"gradients.still_model"});
   } else {
-    a.verdict = "equalisation does what Eq. 3 says";
-    a.answer = fmt::format(
-        "Yes. Every term's gradient at layer m is 1/(L-m+1) of what it is without equalisation, whichever "
-        "exit it comes from{}; the worst measured factor is off by {:.1g} (allowed: {:.0e}).",
-        has_features_of_embeddings(f.audit)
-            ? " (but for features 0 at the embeddings, which nothing rescales)"
-            : "",
-        i.worst_factor, i.tolerance);
+    found.push_back({"gradients.equalises", named("worst", i.worst_factor, "allowed", i.tolerance)});
+    const auto& roots = report.audit.roots;
+    if (std::any_of(roots.begin(), roots.end(), [](const audit::AuditedRoot& root) {
+          return root.kind == "features" && root.place == 0;
+        }))
+      found.push_back({"gradients.features_0"});
   }
-  if (!i.still.empty()) a.answer += fmt::format(" At its minimum, with a gradient of 0: {}.", still_text(f));
-  return a;
+  std::vector<std::string> still;
+  for (const std::size_t root : i.still) still.push_back(report.audit.roots[root].name);
+  if (!still.empty())
+    found.push_back({"gradients.at_minimum", named("terms", fmt::format("{}", fmt::join(still, ", ")))});
+  return found;
 }
 
-// The layers' figures that the second answer speaks of.
+// The layers' figures that the second question is about.
 struct Spans {
-  Span raw, clipped, undamped, update, turn, epsilon, decay;
-  double damping = 0;            // the most by which epsilon changes the update's ratio
-  std::int64_t most_damped = 0;  // the layer
-  bool mixed = false;            // at the embeddings losses are not scaled alike
+  Span raw, clipped, undamped, update, turn, epsilon, decay, damping;
+  bool mixed = false;  // at the embeddings losses are not scaled alike
 
   explicit Spans(const GradientAudit& a) {
     for (std::int64_t m = 0; m <= a.layers; ++m) {
@@ -91,9 +68,7 @@ struct Spans {
       undamped.see(m, left.undamped);
       update.see(m, left.update);
       turn.see(m, left.turn);
-      const double damped = left.undamped > 0 ? std::abs(left.update / left.undamped - 1) : 0;
-      if (damped > damping) most_damped = m;
-      damping = std::max(damping, damped);
+      damping.see(m, left.undamped > 0 ? std::abs(left.update / left.undamped - 1) : 0);
       for (const audit::Variant v : audit::kVariants) {
         if (s.of[v].elements > 0) epsilon.see(m, s.of[v].near_epsilon / s.of[v].elements);
       }
@@ -103,143 +78,106 @@ struct Spans {
   }
 };
 
-// "Hardly" and "a little" are what "What the words mean" on the page says they are.
-struct Extent {
-  const char* word;
-  const char* verdict;
-};
-Extent extent(const Spans& s) {
+const char* extent(const Spans& s) {
   const double change = std::max(s.update.high - 1, 1 - s.update.low);
-  if (change <= kHardly.length && s.turn.low >= kHardly.cosine)
-    return {"Hardly", "it hardly changes what Adam does"};
-  if (change <= kLittle.length && s.turn.low >= kLittle.cosine)
-    return {"A little", "it changes a little what Adam does"};
-  return {"Yes", "it changes what Adam does"};
+  if (change <= kHardly.length && s.turn.low >= kHardly.cosine) return "gradients.hardly";
+  return change <= kLittle.length && s.turn.low >= kLittle.cosine ? "gradients.little" : "gradients.much";
 }
 
-std::string clipping_text(const GradientAudit& a, const Spans& s) {
-  if (a.max_norm <= 0) return "There is no clipping.";
-  const auto scale = [&](audit::Variant v) {
-    return fmt::format("{:.3g} ({:.2g} to {:.2g})", a.clip[v], a.least_clip[v], a.most_clip[v]);
-  };
-  return fmt::format(
-      "Clipping each batch to a global norm of {:.3g} multiplies the gradient by {} with equalisation and by "
-      "{} without, "
-      "on average (and from batch to batch); clipped, the one is {} times as long as the other.",
-      a.max_norm, scale(equalised), scale(plain), s.clipped.text());
-}
-
-Answer survival_answer(const GradientFindings& f) {
-  const GradientAudit& a = f.audit;
+std::vector<Finding> adam_findings(const GradientAudit& a) {
   const Spans s(a);
-  Answer answer{"Does it change what Adam does here, and through what?", "", ""};
-  const std::string gradient =
-      fmt::format("the gradient with equalisation is {} times as long as without, layer by layer. {}",
-                  s.raw.text(), clipping_text(a, s));
+  std::vector<Finding> found;
+  const auto add = [&](const char* kind, const Span& span, const Json& more = Json::object()) {
+    found.push_back({kind, span.values()});
+    found.back().values.update(more);
+  };
   if (s.update.empty()) {
-    answer.answer = fmt::format("Of Adam nothing is known both with and without it; {}", gradient);
+    found.push_back({"gradients.adam_unknown"});
   } else {
-    const Extent e = extent(s);
-    answer.verdict = e.verdict;
-    answer.answer = fmt::format(
-        "{}. Adam's update is {} times as long with equalisation as without (cosine of the two: {}), though "
-        "{} Adam divides each weight's gradient by its own running size, so a factor that a layer has at "
-        "every step cancels. ",
-        e.word, s.update.text(), s.turn.text(), gradient);
-    answer.answer += fmt::format(
-        "What is left comes through {}: with epsilon = 0 the update would be {} times as long. Epsilon "
-        "changes that by at most {:.2g} % (at {}), though up to {:.1f} % of the weights of a layer (most at "
-        "{}) have a running size below 100 epsilon. ",
-        s.mixed ? "the scale of clipping, which changes from batch to batch, and, at the embeddings, the "
-                  "loss of features 0, which equalisation leaves as it is"
-                : "the scale of clipping, which changes from batch to batch",
-        s.undamped.text(), 100 * s.damping, place(s.most_damped), 100 * std::max(0.0, s.epsilon.high),
-        place(s.epsilon.highest));
+    add(extent(s), s.update, named("least_cosine", s.turn.low, "most_cosine", s.turn.high));
   }
-  if (!s.decay.empty()) {
-    answer.answer +=
-        fmt::format("Weight decay, which equalisation does not touch, is {} times the step.", s.decay.text());
+  if (!s.raw.empty()) add("gradients.gradient", s.raw);
+  if (a.max_norm <= 0) {
+    found.push_back({"gradients.no_clipping"});
+  } else if (!s.clipped.empty()) {
+    add("gradients.clipping", s.clipped,
+        named("max_norm", a.max_norm, "equalised", a.clip[equalised], "equalised_least",
+              a.least_clip[equalised], "equalised_most", a.most_clip[equalised], "plain", a.clip[plain],
+              "plain_least", a.least_clip[plain], "plain_most", a.most_clip[plain]));
   }
-  return answer;
+  if (!s.undamped.empty()) {
+    add("gradients.left", s.undamped);
+    if (s.mixed) found.push_back({"gradients.mixed"});
+    found.push_back({"gradients.epsilon",
+                     named("damping", s.damping.high, "layer", layer_name(s.damping.highest), "near",
+                           std::max(0.0, s.epsilon.high), "near_layer", layer_name(s.epsilon.highest))});
+  }
+  if (!s.decay.empty()) add("gradients.decay", s.decay);
+  return found;
 }
 
-// "exit 1 soft and exit 6 soft at layer 2, cosine 0.02 (-0.01 to 0.06 over the batches)"
-std::string pair_text(const GradientAudit& a, const Pair& pair, std::int64_t layer) {
-  std::string text = fmt::format("{} and {} at {}, cosine {:.2f}", a.roots[pair.a].name, a.roots[pair.b].name,
-                                 place(layer), pair.cosine);
-  if (a.batches > 1)
-    text += fmt::format(" ({:.2f} to {:.2f} over the {} batches)", pair.low, pair.high, a.batches);
-  return text;
-}
+// The least agreed pair of all layers.
+struct Least {
+  std::optional<Pair> pair;
+  std::int64_t layer = 0;
+  void see(const std::vector<Pair>& pairs, std::int64_t m) {
+    if (pairs.empty() || (pair && pairs[0].cosine >= pair->cosine)) return;
+    pair = pairs[0];
+    layer = m;
+  }
+  Json values(const GradientAudit& a) const {
+    return named("a", a.roots[pair->a].name, "b", a.roots[pair->b].name, "layer", layer_name(layer), "cosine",
+                 pair->cosine, "low", pair->low, "high", pair->high);
+  }
+};
 
-Answer conflict_answer(const GradientFindings& f) {
-  const GradientAudit& a = f.audit;
-  Answer answer{"Do exits fight, and where?", "", ""};
+std::vector<Finding> conflict_findings(const GradientAudit& a) {
   std::vector<std::string> fighting;
-  std::optional<Pair> worst, with_features;
-  std::int64_t at = 0, features_at = 0;
-  std::size_t all = 0, below = 0;  // pairs in all layers; those with a cosine below 0
+  Least exits, with_features;
   for (std::int64_t m = 0; m <= a.layers; ++m) {
     const GroupSums s = layer_sums(a, m);
-    const std::vector<Pair> exits = pairs(a, s, audit::PairsOf::exits);
-    if (std::any_of(exits.begin(), exits.end(), [](const Pair& p) { return p.fights(); }))
-      fighting.push_back(place(m));
-    all += exits.size();
-    below += static_cast<std::size_t>(
-        std::count_if(exits.begin(), exits.end(), [](const Pair& p) { return p.cosine < 0; }));
-    if (!exits.empty() && (!worst || exits[0].cosine < worst->cosine)) worst = exits[0], at = m;
-    const std::vector<Pair> mixed = pairs(a, s, audit::PairsOf::exit_and_features);
-    if (!mixed.empty() && (!with_features || mixed[0].cosine < with_features->cosine))
-      with_features = mixed[0], features_at = m;
+    const std::vector<Pair> all = pairs(a, s, audit::PairsOf::exits);
+    if (std::any_of(all.begin(), all.end(), [](const Pair& p) { return p.fights(); }))
+      fighting.push_back(layer_name(m));
+    exits.see(all, m);
+    with_features.see(pairs(a, s, audit::PairsOf::exit_and_features), m);
   }
-  if (!worst) {
-    answer.answer = "No part of the model is moved by two exits.";
+  std::vector<Finding> found;
+  if (!exits.pair) {
+    found.push_back({"gradients.alone"});
   } else if (fighting.empty()) {
-    answer.verdict = "exits do not fight";
-    answer.answer = fmt::format(
-        "No: nowhere does a pair of exits pull against each other (cosine below 0){}. The least agreed: {}; "
-        "1 "
-        "is the same way, 0 is unrelated.",
-        a.batches > 1 ? " in every batch" : "", pair_text(a, *worst, at));
+    found.push_back({"gradients.agree"});
   } else {
-    answer.verdict = fmt::format("exits fight at {}", fmt::join(fighting, ", "));
-    answer.answer = fmt::format(
-        "Yes, at {}: there a pair of exits pulls against each other (cosine below 0){}. The worst: {}.",
-        fmt::join(fighting, ", "), a.batches > 1 ? " in every batch" : "", pair_text(a, *worst, at));
+    found.push_back({"gradients.fight", named("layers", fmt::format("{}", fmt::join(fighting, ", ")))});
   }
-  if (with_features) {
-    answer.answer += fmt::format(" Between an exit's loss and a layer's feature loss the least agreed: {}.",
-                                 pair_text(a, *with_features, features_at));
-  }
-  return answer;
+  if (exits.pair) found.push_back({"gradients.least_agreed", exits.values(a)});
+  if (with_features.pair) found.push_back({"gradients.least_agreed_features", with_features.values(a)});
+  return found;
 }
 
 }  // namespace
 
-std::vector<Answer> gradient_answers(const GradientFindings& findings) {
-  return {equalisation_answer(findings), survival_answer(findings), conflict_answer(findings)};
-}
-
-std::string gradient_headline(const GradientFindings& findings) {
-  std::string headline;
-  const bool one = !findings.identities.faults.empty() || findings.identities.factors.empty();
-  for (const Answer& answer : gradient_answers(findings)) {
-    if (answer.verdict.empty()) continue;
-    headline += fmt::format("{}{}", headline.empty() ? "" : "; ", answer.verdict);
-    if (one) break;
-  }
-  headline[0] = static_cast<char>(std::toupper(headline[0]));
-  return headline;
-}
-
-std::string setting_text(const GradientFindings& f) {
-  const GradientAudit& a = f.audit;
-  return fmt::format("{} {}, Adam's memory from {}", a.batches, a.batches == 1 ? "batch" : "batches",
-                     f.memory);
-}
-
-std::string layer_text(std::int64_t layer) {
+std::string layer_name(std::int64_t layer) {
   return layer == 0 ? "embeddings" : fmt::format("layer {}", layer);
+}
+
+std::vector<Findings> gradient_findings(const GradientReport& report) {
+  return {{words("gradients.equalisation"), equalisation_findings(report)},
+          {words("gradients.adam"), adam_findings(report.audit)},
+          {words("gradients.conflicts"), conflict_findings(report.audit)}};
+}
+
+std::string gradient_headline(const std::vector<Findings>& findings) {
+  std::vector<std::string> verdicts;
+  for (const Findings& part : findings) {
+    const std::string verdict = prose(part.findings.at(0).kind, part.findings[0].values).heading;
+    if (!verdict.empty()) verdicts.push_back(verdict);
+    const std::string& kind = part.findings[0].kind;
+    if (kind == "gradients.faults" || kind == "gradients.still_model") break;
+  }
+  std::string headline = fmt::format("{}", fmt::join(verdicts, "; "));
+  if (!headline.empty()) headline[0] = static_cast<char>(std::toupper(headline[0]));
+  return headline;
 }
 
 }  // namespace costeff

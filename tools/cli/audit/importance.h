@@ -1,40 +1,29 @@
-// What `costeff audit importance` says of its result: in words, as text, as JSON, as a page.
+// What the numbers of an importance audit mean, and its pictures.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "costeff/audit/importance.h"
-#include "costeff/json.h"
+#include "tools/cli/audit/documents.h"
 
 namespace costeff {
 
-struct ImportanceReport {
-  std::string model;    // folder
-  std::string teacher;  // empty: none
-  std::string data;
-  std::string command;  // that makes this report again
-  std::int64_t sentences = 0;
-  std::int64_t first_exit = 1;
-  std::int64_t layers = 0;
-  audit::ImportanceAudit audit;
-};
-
-// The answer, computed from the numbers.
-struct Findings {
-  std::string about;  // "Heads"
-  std::vector<std::string> sentences;
-};
 std::string importance_headline(const ImportanceReport& report);
 std::vector<Findings> importance_findings(const ImportanceReport& report);
+
+// The paper's score of each removed unit against |true change|, on logarithmic axes.
+Figure score_scatter(const ImportanceReport& report, const audit::UnitsAudit& units);
+// What the gate's derivative predicts against the true change, with their signs.
+Figure signed_scatter(const ImportanceReport& report, const audit::UnitsAudit& units);
+// Mean Spearman within a layer of each definition and source, with the least and the most of a layer.
+Figure spearman_bars(const ImportanceReport& report, const audit::UnitsAudit& units);
+// The change of the loss over the number of heads that are removed together.
+Figure cumulative_figure(const ImportanceReport& report);
+
 const char* singular(const audit::UnitsAudit& units);  // "head"
 const char* plural(const audit::UnitsAudit& units);    // "heads"
-// With a sign, to so many places; 0 without one.
-std::string signed_text(double value, int places);
-
-std::string importance_text(const ImportanceReport& report);
-Json importance_json(const ImportanceReport& report);
-// Throws Error if gnuplot is not installed.
-std::string importance_page(const ImportanceReport& report);
+// "paper, labels, signed sum, equalised"
+std::string name_of(const audit::Comparison& comparison);
+const char* name_of(audit::Comparison::Layers layers);
 
 }  // namespace costeff

@@ -88,8 +88,36 @@ void write_audit_file(const std::string& path, const std::string& text) {
   say(fmt::format("written: {}\n", path));
 }
 
-void write_audit_json(const std::string& path, const Json& json) {
-  write_audit_file(path, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+void add_outputs(Options& options, Outputs& outputs) {
+  options.add("json", "FILE", &outputs.json, "every number, as JSON", {.shown = ""});
+  options.add("html", "FILE", &outputs.html,
+              outputs.draws ? "a page that explains itself; gnuplot draws its pictures"
+                            : "a page that explains itself",
+              {.shown = ""});
+}
+
+void require_outputs(const Outputs& outputs) {
+  require_writable({outputs.json, outputs.html});
+  if (outputs.draws && !outputs.html.empty()) require_gnuplot();
+}
+
+int deliver(Document& document, const Outputs& outputs) {
+  write_output(terminal_text(document));
+  if (!outputs.json.empty()) {
+    const std::string json = json_of(document).dump(1, ' ', false, Json::error_handler_t::replace);
+    write_audit_file(outputs.json, json + "\n");
+  }
+  if (!outputs.html.empty()) {
+    draw_figures(document);
+    write_audit_file(outputs.html, html_page(document));
+  }
+  return document.faults.empty() ? 0 : 1;
+}
+
+std::vector<Note> notes_of(const std::vector<audit::Fault>& faults) {
+  std::vector<Note> notes;
+  for (const audit::Fault& fault : faults) notes.push_back({fault.place, fault.what});
+  return notes;
 }
 
 }  // namespace costeff

@@ -5,9 +5,11 @@
 #include <string>
 #include <string_view>
 
+#include "costeff/audit/identities.h"
 #include "costeff/audit/subject.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
+#include "tools/cli/pages/document.h"
 
 namespace costeff {
 
@@ -27,14 +29,25 @@ audit::Subject load_subject(const SubjectOptions& subject, std::string_view comm
 // The command that makes all of it again: "costeff audit path --from ...", quoted for a shell.
 std::string command_of(std::string_view command, const Invocation& invocation);
 
-// ---- files that an audit ends in
+// ---- what an audit ends in
+
+struct Outputs {
+  std::string json = {}, html = {};
+  bool draws = true;  // the page has pictures, which need gnuplot
+};
+void add_outputs(Options& options, Outputs& outputs);
 
 // Before a long computation. Throws Error, naming the first of these files that cannot be written: its folder
 // is not there or not writable, or it is a folder itself. Empty names are skipped.
 void require_writable(std::initializer_list<std::string> files);
+// The same of the outputs, and of gnuplot, which draws a page's pictures.
+void require_outputs(const Outputs& outputs);
 // The file whole or not at all. Throws Error when it cannot be written.
 void write_audit_file(const std::string& path, const std::string& text);
-// The same of JSON, where what is not UTF-8 (in names of files) becomes U+FFFD.
-void write_audit_json(const std::string& path, const Json& json);
+// Prints the document and writes what was asked for; the exit code, 1 if there are faults. Bytes that are not
+// UTF-8 (in names of files) become U+FFFD in JSON.
+int deliver(Document& document, const Outputs& outputs);
+
+std::vector<Note> notes_of(const std::vector<audit::Fault>& faults);
 
 }  // namespace costeff

@@ -1,4 +1,6 @@
 // costeff audit path: the way from a loss to a weight.
+#include "tools/cli/audit/path.h"
+
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -7,9 +9,7 @@
 #include "nn/checkpoint_names.h"
 #include "tensor/error.h"
 #include "tools/cli/audit/options.h"
-#include "tools/cli/audit/path_output.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/streams.h"
 
 namespace costeff {
 namespace {
@@ -25,9 +25,8 @@ struct PathOptions {
   std::int64_t sentence = 0;
   bool no_equalise = false;
   bool all = false;
-  std::string json;
-  std::string svg;
-  std::string dot;
+  std::string svg, dot;
+  Outputs outputs{.draws = false};
 };
 
 Options options_of(PathOptions& o) {
@@ -54,7 +53,7 @@ Options options_of(PathOptions& o) {
   options.flag("no-equalise", &o.no_equalise, "without the rescale records of Eq. 3");
   options.group("Output");
   options.flag("all", &o.all, "every record, with formula and shapes, instead of a line for each part");
-  options.add("json", "FILE", &o.json, "everything, for programs");
+  add_outputs(options, o.outputs);
   options.add("svg", "FILE", &o.svg, "a picture, by Graphviz (Debian's package graphviz)");
   options.add("dot", "FILE", &o.dot, "the picture's source");
   add_subject_options(options, o.subject);
@@ -97,36 +96,6 @@ Batch batch_of(const audit::Subject& subject, std::int64_t sentence) {
   return batch;
 }
 
-void write_files(const PathOptions& o, const PathReport& report) {
-  if (!o.json.empty()) write_audit_json(o.json, path_json(report));
-  const std::string dot = path_dot(report);
-  if (!o.dot.empty()) write_audit_file(o.dot, dot);
-  if (!o.svg.empty()) write_audit_file(o.svg, draw_dot(dot));
-}
-
-// Throws Error where something is not what it must be in any model.
-void fail_where_wrong(const PathReport& report, const std::string& place) {
-  if (!std::isfinite(report.path.gradient)) fail("the gradient of {} is not finite", report.path.weight);
-  if (const auto fault = equalisation_fault(report.path)) fail("equalisation is wrong here: {}", *fault);
-  if (!report.entry || report.entry->agrees()) return;
-  const audit::EntryAudit& e = *report.entry;
-  constexpr double kTolerance = audit::EntryAudit::kTolerance;
-  if (!(e.error <= kTolerance)) {
-    fail(
-        "the gradient of entry {} is not the derivative of the loss: the relative error is {:.2g}, above "
-        "{:g}",
-        place, e.error, kTolerance);
-  }
-  if (!(e.sum_error <= kTolerance)) {
-    fail("the terms of entry {} do not add up to its gradient: the relative error is {:.2g}, above {:g}",
-         place, e.sum_error, kTolerance);
-  }
-  fail(
-      "the gradient of entry {} is not {} of the one without equalisation: the relative error is {:.2g}, "
-      "above {:g}",
-      place, factor_text(report.path.largest_factor), e.scaled_error, kTolerance);
-}
-
 }  // namespace
 
 int run_audit_path(const Invocation& invocation) {
@@ -138,7 +107,8 @@ int run_audit_path(const Invocation& invocation) {
   if (o.from.empty()) fail_usage("--from is missing: which loss? exit.1, features.1, or loss for all of it");
   if (o.to.empty()) fail_usage("--to is missing: which weight? costeff inspect says what the model has");
   if (!o.entry.empty()) o.subject.dtype = "f64";
-  require_writable({o.json, o.svg, o.dot});
+  require_outputs(o.outputs);
+  require_writable({o.svg, o.dot});
   if (!o.svg.empty()) require_dot();
 
   const audit::Subject subject = load_subject(o.subject, "audit path");
@@ -166,10 +136,13 @@ int run_audit_path(const Invocation& invocation) {
     if (report.path.one_factor()) factor = report.path.largest_factor;
     report.entry = audit_entry(model, loss, query, !o.no_equalise, entry->first, entry->second, factor);
   }
-  write_output(path_text(report, o.all));
-  write_files(o, report);
-  fail_where_wrong(report, o.entry);
-  return 0;
+  Document document = path_document(report, o.all);
+  document.sections.push_back(reproduce_section(command_of("costeff audit path", invocation)));
+  const int code = deliver(document, o.outputs);
+  const std::string dot = path_dot(report);
+  if (!o.dot.empty()) write_audit_file(o.dot, dot);
+  if (!o.svg.empty()) write_audit_file(o.svg, draw_dot(dot));
+  return code;
 }
 
 }  // namespace costeff

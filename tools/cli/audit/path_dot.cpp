@@ -1,5 +1,5 @@
 #include "tensor/error.h"
-#include "tools/cli/audit/path_output.h"
+#include "tools/cli/audit/path.h"
 #include "tools/cli/child_process.h"
 
 namespace costeff {

@@ -3,6 +3,8 @@
 //   Figure figure{.name = "loss"};
 //   figure.script = fmt::format("plot [0:1] x with lines lc rgb accent title {}\n", gnuplot_string(name));
 //   figure.svg = draw(figure);
+//
+// chart.h makes scripts from numbers.
 #pragma once
 
 #include <array>
@@ -36,12 +38,12 @@ std::string gnuplot_string(std::string_view text);
 std::string gnuplot_tic(std::string_view text);
 
 struct Figure {
-  std::string name;     // of its file, without .svg
-  std::string heading;  // what it shows
-  std::string read;     // a sentence: how to read it
-  std::string look;     // a sentence: what to look for
-  std::string missing;  // instead of a picture, a sentence about what is not there
-  int width = 400;      // in CSS pixels; legible at 330
+  std::string name;      // of its file, without .svg
+  std::string heading;   // what it shows
+  std::string text;      // how to read it, and what to look for
+  std::string equation;  // what it tests; may be empty
+  std::string missing;   // instead of a picture, a sentence about what is not there
+  int width = 400;       // in CSS pixels; legible at 330
   int height = 300;
   std::string script;  // gnuplot's
   std::string svg;     // what gnuplot drew

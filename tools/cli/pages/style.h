@@ -30,11 +30,15 @@ thead th{color:var(--muted);font-weight:600;font-size:.85rem;vertical-align:bott
 tbody th{font-weight:600}
 td small{display:block;color:var(--muted)}
 tr.chosen th{color:var(--accent)}
-.heat th,.heat td{padding:.3rem .5rem;font-size:.85rem}
+.heat th,.heat td{padding:.3rem .45rem;font-size:.85rem}.heat thead th{white-space:normal}
+.left td{text-align:left}
 .heat th:first-child{position:sticky;left:0;background:var(--paper)}
 td.wrong{outline:2px solid var(--orange);outline-offset:-2px;font-weight:700}
 .answer{background:var(--paper);border-left:3px solid var(--accent);border-radius:0 8px 8px 0;padding:.7rem 1rem;margin:0 0 .8rem}
-.answer h3{margin-bottom:.2rem}.answer p:last-child{margin:0}
+.answer h3{margin-bottom:.2rem}.answer ul{margin:0;padding-left:1.2rem}.answer li{margin:.35rem 0}
+section>h3{margin:1.5rem 0 .5rem}h2+h3{margin-top:0!important}
+dt{font-weight:600;margin-top:.8rem}dd{margin:0 0 .2rem 0}
+figcaption p{margin:.45rem 0 0;color:var(--ink)}section>.scroll{margin-bottom:.8rem}
 @media (max-width:40rem){table{font-size:.85rem}th,td{padding:.45rem .5rem}
 tbody th{white-space:normal;min-width:5.5rem}}
 .figures{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));align-items:start}

@@ -71,9 +71,8 @@ std::string described(const Figure& figure) {
   erase_between(out, "<title>", "</title>");
   erase_between(out, "<desc>", "</desc>");
   const std::size_t head = out.find('>');
-  out.insert(head + 1, fmt::format("\n<title id=\"title\">{}</title>\n<desc id=\"text\">{} {}</desc>",
-                                   escape_markup(figure.heading), escape_markup(figure.read),
-                                   escape_markup(figure.look)));
+  out.insert(head + 1, fmt::format("\n<title id=\"title\">{}</title>\n<desc id=\"text\">{}</desc>",
+                                   escape_markup(figure.heading), escape_markup(figure.text)));
   out.insert(head, " role=\"img\" aria-labelledby=\"title text\"");
   return out;
 }
@@ -94,17 +93,6 @@ std::string svg_element(const Figure& figure) {
       return themed(value);
     return std::string(value);
   });
-}
-
-std::string figure_element(const Figure& figure, std::string_view equation) {
-  const std::string heading = fmt::format("<figure>\n<h3>{}</h3>\n", escape_markup(figure.heading));
-  if (!figure.missing.empty()) {
-    return fmt::format("{}<p class=\"missing\">{}</p>\n</figure>\n", heading, escape_markup(figure.missing));
-  }
-  const std::string below =
-      equation.empty() ? "" : fmt::format("<span class=\"equation\">{}</span>", equation);
-  return fmt::format("{}{}\n<figcaption>{} {}{}</figcaption>\n</figure>\n", heading, svg_element(figure),
-                     escape_markup(figure.read), escape_markup(figure.look), below);
 }
 
 }  // namespace costeff

@@ -14,8 +14,5 @@ std::string svg_file(const Figure& figure);
 // An element of an HTML page that defines the variables --NAME of kInks. Its ids begin with the figure's
 // name, so that several can stand in one page.
 std::string svg_element(const Figure& figure);
-// The same with heading and caption, as a <figure>, and below the caption an equation in HTML, if there is
-// one; without a caption where the picture is missing.
-std::string figure_element(const Figure& figure, std::string_view equation = "");
 
 }  // namespace costeff

@@ -69,6 +69,24 @@ std::string plain_text(std::string_view text, std::size_t most) {
   return out;
 }
 
+std::string escape_lines(std::string_view text) {
+  const std::size_t end = text.find('\n');
+  if (end == std::string_view::npos) return escape_markup(text);
+  return fmt::format("{}\n{}", escape_markup(text.substr(0, end)), escape_lines(text.substr(end + 1)));
+}
+
+std::string format_number(double number, std::string_view format) {
+  if (format == "percent") return percent_text(number);
+  if (format == "count") return count_text(number);
+  if (format == "signed") return signed_text(number, 4);
+  return fmt::format(fmt::runtime(fmt::format("{{:{}}}", format.empty() ? "g" : format)), number);
+}
+
+std::string signed_text(double number, int places) {
+  if (std::abs(number) < std::pow(10, -places) / 2) return fmt::format("{:.{}f}", 0.0, places);
+  return fmt::format("{:+.{}f}", number, places);
+}
+
 std::string count_text(double number) {
   constexpr std::array<std::pair<double, const char*>, 4> kUnits = {
       {{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}}};

@@ -10,35 +10,12 @@
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/pages/svg.h"
-#include "tools/cli/report/data.h"
-#include "tools/cli/report/figures.h"
-#include "tools/cli/report/page.h"
 #include "tools/cli/streams.h"
 
 namespace costeff {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::vector<FigureGroup> figures_of(const ReportData& data) {
-  std::vector<FigureGroup> groups;
-  if (!data.single) {
-    groups.push_back({"What it is worth, and what it costs",
-                      {score_flops_figure(data), score_exits_figure(data), exit_histogram_figure(data)}});
-  }
-  groups.push_back({"Training", {}});
-  for (const StageReport& stage : data.stages) groups.back().figures.push_back(training_figure(data, stage));
-  if (!data.single || !data.stages[0].rounds.empty())
-    groups.push_back(
-        {"What slenderising removed", {widths_figure(data), heads_figure(data), neurons_figure(data)}});
-  if (!data.single) groups.push_back({"Time", {time_figure(data)}});
-  for (FigureGroup& group : groups) {
-    for (Figure& figure : group.figures) {
-      if (figure.missing.empty()) figure.svg = draw(figure);
-    }
-  }
-  return groups;
-}
 
 // The page's pictures replace a folder, which must be none but theirs.
 void check_pictures(const std::string& folder) {
@@ -53,21 +30,23 @@ void check_pictures(const std::string& folder) {
   }
 }
 
-// Draws everything before it writes anything.
-void make_page(const ReportData& data, const std::string& page) {
+// Draws everything before it writes anything. Returns the headline.
+std::string make_page(const std::string& run, const std::string& page) {
+  Document document = report_document(read_report_data(run));
   const fs::path path(page);
   const std::string pictures = (path.parent_path() / path.stem()).string();
   check_pictures(pictures);
-  const std::vector<FigureGroup> groups = figures_of(data);
+  draw_figures(document);
   write_folder_atomically(pictures, [&](const std::string& folder) {
-    for (const FigureGroup& group : groups) {
-      for (const Figure& figure : group.figures) {
+    for (const Section& section : document.sections) {
+      for (const Figure& figure : section.figures) {
         if (!figure.svg.empty())
           write_atomically(fmt::format("{}/{}.svg", folder, figure.name), svg_file(figure));
       }
     }
   });
-  write_atomically(page, report_page(data, groups));
+  write_atomically(page, html_page(document));
+  return document.headline;
 }
 
 std::string page_of(const std::string& run) {
@@ -77,7 +56,7 @@ std::string page_of(const std::string& run) {
 }  // namespace
 
 std::string write_report(const std::string& run) {
-  make_page(read_report_data(run), page_of(run));
+  make_page(run, page_of(run));
   return page_of(run);
 }
 
@@ -99,9 +78,7 @@ int run_report(const Invocation& invocation) {
   const std::string page = options.given("out") ? out : page_of(run);
   if (fs::path(page).extension() != ".html") fail_usage("--out {}: the page's name must end in .html", page);
 
-  const ReportData data = read_report_data(run);
-  make_page(data, page);
-  write_output(fmt::format("{}\n{}\n", headline(data), page));
+  write_output(fmt::format("{}\n{}\n", make_page(run, page), page));
   return 0;
 }
 

@@ -3,7 +3,12 @@
 
 #include <string>
 
+#include "tools/cli/pages/document.h"
+#include "tools/cli/report/data.h"
+
 namespace costeff {
+
+Document report_document(const ReportData& data);
 
 // Writes RUN/report.html, and its pictures as files into RUN/report; returns the page's path. Throws Error
 // when there is no run, when gnuplot is not installed, or when something cannot be written: then what was

@@ -10,98 +10,68 @@
 namespace costeff {
 namespace {
 
-constexpr std::size_t kMostLayers = 64;  // that are told apart in a picture
+constexpr std::int64_t kMostPlaces = 1 << 20;  // of a head or a neuron
+constexpr std::size_t kMostLayers = 64;        // that are told apart in a picture
 
-const std::vector<RoundReport>* rounds_of(const ReportData& data) {
-  for (const StageReport& stage : data.stages) {
-    if (!stage.rounds.empty()) return &stage.rounds;
-  }
-  return nullptr;
-}
+using Widths = std::vector<std::vector<double>>;      // by round, by layer; a round may lack them
+using Kept = std::vector<std::vector<std::int64_t>>;  // by layer
 
-// One panel: a width over rounds, a line a layer, or one line where all layers are alike.
-struct Panel {
-  const char* name;
-  const char* label;
-  std::vector<std::vector<double>> values;  // by round, by layer; a round may lack them
-  std::optional<double> full;               // before the first round
-};
-
-bool alike(const Panel& panel) {
-  return std::all_of(panel.values.begin(), panel.values.end(), [](const std::vector<double>& layers) {
+bool alike(const Widths& widths) {
+  return std::all_of(widths.begin(), widths.end(), [](const std::vector<double>& layers) {
     return std::all_of(layers.begin(), layers.end(), [&](double x) { return x == layers[0]; });
   });
 }
 
-std::string panel_script(const Panel& panel, const std::vector<RoundReport>& rounds) {
+// A width over rounds: a line a layer, or one line where all layers are alike. `full`: before the first
+// round.
+Chart width_chart(const char* label, const Widths& widths, double full,
+                  const std::vector<RoundLine>& rounds) {
   std::size_t layers = 0;
-  double most = panel.full.value_or(0);
-  for (const auto& values : panel.values) {
-    layers = std::max(layers, values.size());
-    for (const double value : values) most = std::max(most, value);
+  double most = std::isnan(full) ? 1 : std::max(1.0, full);
+  for (const auto& round : widths) {
+    layers = std::max(layers, round.size());
+    for (const double width : round) most = std::max(most, width);
   }
-  layers = alike(panel) ? 1 : std::min(layers, kMostLayers);
-  Plot plot(panel.name);
+  const bool one = alike(widths);
+  layers = one ? 1 : std::min(layers, kMostLayers);
+  Chart chart{.y = {.label = label, .range = AxisRange{0, 1.12 * most}, .most_tics = 4},
+              .key_rows = one ? 0 : 2};
   for (std::size_t layer = 0; layer < layers; ++layer) {
-    std::string rows = panel.full ? fmt::format("0 {:.17g}\n", *panel.full) : "";
+    std::string rows = std::isnan(full) ? "" : point(0, full);
     for (std::size_t r = 0; r < rounds.size(); ++r) {
-      if (layer < panel.values[r].size())
-        rows += fmt::format("{} {:.17g}\n", rounds[r].round, panel.values[r][layer]);
+      if (layer < widths[r].size()) rows += point(static_cast<double>(rounds[r].round), widths[r][layer]);
     }
-    const bool named = layers > 1 && (layers <= 6 || layer == 0 || layer + 1 == layers);
-    plot.add(rows, fmt::format("with linespoints pt 7 ps 0.5 lw 1.8 lc rgb {} {}",
-                               layers == 1 ? "accent" : ramp(layer, layers),
-                               named ? fmt::format("title 'layer {}'", layer + 1) : "notitle"));
+    chart.add(
+        rows,
+        fmt::format("with linespoints pt 7 ps 0.5 lw 1.8 lc rgb {}", one ? "accent" : ramp(layer, layers)),
+        !one && in_key(layer, layers) ? fmt::format("layer {}", layer + 1) : "");
   }
-  const AxisRange range{0, 1.12 * std::max(most, 1.0)};
-  return fmt::format("{}set yrange {}\nset ytics {:.6g}\n{}{}", plot.blocks(), range_text(range),
-                     tic_step(range, 4), y_label(panel.label), plot.command());
+  return chart;
 }
 
-std::vector<Panel> panels_of(const ReportData& data, const std::vector<RoundReport>& rounds) {
-  Panel heads{"heads", "heads", {}, data.full_heads};
-  Panel ffn{"ffn", "neurons", {}, data.full_ffn};
-  Panel rank{"rank", "rank", {}, data.full_rank};
-  for (const RoundReport& round : rounds) {
-    heads.values.push_back(round.heads);
-    ffn.values.push_back(round.ffn);
-    // A rank of -1 is an embedding that stays one matrix.
-    rank.values.push_back(round.rank && *round.rank > 0 ? std::vector<double>{*round.rank}
-                                                        : std::vector<double>());
-  }
-  std::vector<Panel> panels;
-  for (Panel* panel : {&heads, &ffn, &rank}) {
-    if (std::any_of(panel->values.begin(), panel->values.end(), [](const auto& v) { return !v.empty(); }))
-      panels.push_back(std::move(*panel));
-  }
-  return panels;
-}
-
-// Of the last round that says which places stayed; nothing when no round does.
-const RoundReport* last_with(const std::vector<RoundReport>* rounds,
-                             std::vector<std::vector<std::int64_t>> RoundReport::*kept) {
-  if (rounds == nullptr) return nullptr;
-  for (auto round = rounds->rbegin(); round != rounds->rend(); ++round) {
-    if (!((*round).*kept).empty()) return &*round;
+// The last round that says which places stayed; null if none does.
+const Kept* last_kept(const ReportData& data, Kept RoundLine::*kept) {
+  const std::vector<RoundLine>* rounds = data.rounds();
+  for (std::size_t r = rounds == nullptr ? 0 : rounds->size(); r-- > 0;) {
+    if (!((*rounds)[r].*kept).empty()) return &((*rounds)[r].*kept);
   }
   return nullptr;
 }
 
 // How many places a layer had: as the model's config says, else as far as the lists reach.
-std::int64_t places(const std::optional<double>& full, const std::vector<RoundReport>& rounds,
-                    std::vector<std::vector<std::int64_t>> RoundReport::*kept) {
-  std::int64_t most = full ? static_cast<std::int64_t>(std::clamp(*full, 1.0, 1e6)) : 1;
-  for (const RoundReport& round : rounds) {
+std::int64_t places(double full, const ReportData& data, Kept RoundLine::*kept) {
+  std::int64_t most = std::isnan(full) ? 1 : static_cast<std::int64_t>(std::clamp(full, 1.0, 1e6));
+  for (const RoundLine& round : *data.rounds()) {
     for (const auto& layer : round.*kept) {
       if (!layer.empty()) most = std::max(most, layer.back() + 1);
     }
   }
-  return most;
+  return std::min(most, kMostPlaces);
 }
 
 // The first round without the head, or 0.
-std::int64_t removed_in(const std::vector<RoundReport>& rounds, std::size_t layer, std::int64_t head) {
-  for (const RoundReport& round : rounds) {
+std::int64_t removed_in(const std::vector<RoundLine>& rounds, std::size_t layer, std::int64_t head) {
+  for (const RoundLine& round : rounds) {
     if (layer >= round.kept_heads.size()) continue;
     const auto& kept = round.kept_heads[layer];
     if (!std::binary_search(kept.begin(), kept.end(), head)) return round.round;
@@ -109,145 +79,119 @@ std::int64_t removed_in(const std::vector<RoundReport>& rounds, std::size_t laye
   return 0;
 }
 
-std::string layer_axis(std::size_t layers) {
-  return fmt::format("set yrange [{}.5:0.5]\nset ytics 1 scale 0 tc rgb ink\n{}unset grid\nunset border\n",
-                     layers, y_label("layer"));
+// A chart of layers from the top down.
+Chart layer_chart(std::size_t layers, const char* x_label, AxisRange range, const std::string& tics) {
+  return {.x = {.label = x_label, .range = range, .tics = tics},
+          .y = {.label = "layer",
+                .range = AxisRange{static_cast<double>(layers) + 0.5, 0.5},
+                .tics = "1 scale 0 tc rgb ink"},
+          .settings = "unset grid\nunset border\n"};
 }
 
 }  // namespace
 
 Figure widths_figure(const ReportData& data) {
-  Figure figure{
-      .name = "widths",
-      .heading = "Widths over rounds",
-      .read =
-          "Each panel is what is left after a round: heads and neurons of a layer, and the rank of the "
-          "word embedding; round 0 is the model before.",
-      .look =
-          "One line means that all layers are alike; where lines part, the budget was shared out and "
-          "the wide layers are those that mattered."};
-  const std::vector<RoundReport>* rounds = rounds_of(data);
-  const std::vector<Panel> panels = rounds == nullptr ? std::vector<Panel>() : panels_of(data, *rounds);
-  if (panels.empty()) {
-    figure.missing = "No round of slenderising has begun.";
+  Figure figure = figure_of("widths", "report.widths");
+  Widths heads, ffn, rank;
+  std::int64_t last = 1;
+  for (const RoundLine& round : data.rounds() == nullptr ? std::vector<RoundLine>() : *data.rounds()) {
+    last = std::max(last, round.round);
+    heads.emplace_back(round.heads.begin(), round.heads.end());
+    ffn.emplace_back(round.ffn.begin(), round.ffn.end());
+    rank.push_back(round.rank > 0 ? std::vector<double>{static_cast<double>(round.rank)}
+                                  : std::vector<double>());
+  }
+  std::vector<Chart> charts;
+  const auto add = [&](const char* label, const Widths& widths, double full) {
+    if (std::any_of(widths.begin(), widths.end(), [](const auto& w) { return !w.empty(); }))
+      charts.push_back(width_chart(label, widths, full, *data.rounds()));
+  };
+  add("heads", heads, data.full_heads);
+  add("neurons", ffn, data.full_ffn);
+  add("rank", rank, data.full_rank);
+  if (charts.empty()) {
+    figure.missing = words("report.no_widths");
     return figure;
   }
-  const bool parted = !std::all_of(panels.begin(), panels.end(), alike);
-  const double below = below_plot(parted ? 2 : 0);
-  const double panel_height = 104;
-  const double gap = 14;
-  const auto count = static_cast<double>(panels.size());
-  figure.height = static_cast<int>(12 + count * panel_height + (count - 1) * gap + below);
-  std::int64_t last = 1;
-  for (const RoundReport& round : *rounds) last = std::max(last, round.round);
-  figure.script = fmt::format("set multiplot\nset xrange [0:{}]\nset xtics {} format ''\nset key off\n", last,
-                              last / 13 + 1);
   bool keyed = false;
-  for (std::size_t i = 0; i < panels.size(); ++i) {
-    const double top = 12 + static_cast<double>(i) * (panel_height + gap);
-    figure.script += edges(figure, top, top + panel_height);
-    if (i + 1 == panels.size()) figure.script += x_label("round") + "set format x '%g'\n";
-    if (!keyed && !alike(panels[i])) {
-      figure.script += key_below(2);
-      keyed = true;
-    } else {
-      figure.script += "set key off\n";
-    }
-    figure.script += panel_script(panels[i], *rounds);
+  for (Chart& chart : charts) {
+    chart.x = {.range = AxisRange{0, static_cast<double>(last)}, .tics = std::to_string(last / 13 + 1)};
+    if (keyed || chart.key_rows == 0) chart.settings += "set key off\n";
+    if (keyed) chart.key_rows = 0;
+    keyed |= chart.key_rows > 0;
   }
-  figure.script += "unset multiplot\n";
+  charts.back().x.label = "round";
+  const std::vector<double> heights(charts.size(), 104);
+  stack(figure, std::move(charts), heights, 12, 14);
   return figure;
 }
 
 Figure heads_figure(const ReportData& data) {
-  Figure figure{
-      .name = "heads",
-      .heading = "Heads that survived",
-      .read =
-          "Each cell is an attention head of the original model; full cells survived, and a pale cell "
-          "bears the round that removed it.",
-      .look =
-          "Heads that fell in early rounds mattered least to the loss; a pattern down a column would be "
-          "chance, because heads of different layers have no order in common."};
-  const std::vector<RoundReport>* rounds = rounds_of(data);
-  const RoundReport* last = last_with(rounds, &RoundReport::kept_heads);
+  Figure figure = figure_of("heads", "report.heads");
+  const Kept* last = last_kept(data, &RoundLine::kept_heads);
   if (last == nullptr) {
-    figure.missing = "It is not known yet which heads survive.";
+    figure.missing = words("report.no_heads");
     return figure;
   }
   const std::int64_t heads =
-      std::min<std::int64_t>(places(data.full_heads, *rounds, &RoundReport::kept_heads), 64);
-  const std::size_t layers = std::min(last->kept_heads.size(), kMostLayers);
-  std::string kept;
-  std::string removed;
-  std::string labels;
+      std::min<std::int64_t>(places(data.full_heads, data, &RoundLine::kept_heads), 64);
+  const std::size_t layers = std::min(last->size(), kMostLayers);
+  Chart chart = layer_chart(layers, "head", {0.5, static_cast<double>(heads) + 0.5},
+                            fmt::format("1,{} scale 0 tc rgb ink", heads / 17 + 1));
+  std::string kept, removed;
   for (std::size_t layer = 0; layer < layers; ++layer) {
     for (std::int64_t head = 0; head < heads; ++head) {
-      const std::int64_t round = removed_in(*rounds, layer, head);
+      const std::int64_t round = removed_in(*data.rounds(), layer, head);
       (round == 0 ? kept : removed) += fmt::format("{} {} 0.45 0.43\n", head + 1, layer + 1);
-      if (round > 0 && heads <= 24) {
-        labels += fmt::format("set label '{}' at {},{} center tc rgb muted font ',11' front\n", round,
-                              head + 1, layer + 1);
-      }
+      if (round > 0 && heads <= 24)
+        chart.label(std::to_string(round), fmt::format("{},{} center font ',11' front", head + 1, layer + 1),
+                    "muted");
     }
   }
-  Plot plot("heads");
   for (const auto& [rows, ink] : {std::pair(&kept, "accent"), std::pair(&removed, "rule")}) {
-    if (!rows->empty()) plot.add(*rows, fmt::format("with boxxyerror lc rgb {} notitle", ink));
+    if (!rows->empty()) chart.add(*rows, fmt::format("with boxxyerror lc rgb {}", ink));
   }
   figure.height = std::clamp(60 + 30 * static_cast<int>(layers), 120, 520);
-  figure.script =
-      fmt::format("{}{}{}set xrange [0.5:{}.5]\nset xtics 1,{} scale 0 tc rgb ink\n{}{}", plot.blocks(),
-                  labels, layer_axis(layers), heads, heads / 17 + 1, x_label("head"), plot.command());
+  figure.script = script(figure, chart);
   return figure;
 }
 
 Figure neurons_figure(const ReportData& data) {
-  Figure figure{
-      .name = "neurons",
-      .heading = "Neurons that survived",
-      .read =
-          "Each row is a layer's FFN, each stroke a neuron of the original model that survived, at its "
-          "place; the number on the right says how many did.",
-      .look =
-          "An even grain is what to expect, because neurons have no order; rows of different density "
-          "are layers that the budget treated differently."};
-  const std::vector<RoundReport>* rounds = rounds_of(data);
-  const RoundReport* last = last_with(rounds, &RoundReport::kept_neurons);
+  Figure figure = figure_of("neurons", "report.neurons");
+  const Kept* last = last_kept(data, &RoundLine::kept_neurons);
   if (last == nullptr) {
-    figure.missing = "It is not known yet which neurons survive.";
+    figure.missing = words("report.no_neurons");
     return figure;
   }
-  const std::int64_t neurons = places(data.full_ffn, *rounds, &RoundReport::kept_neurons);
-  const std::size_t layers = std::min(last->kept_neurons.size(), kMostLayers);
+  const auto neurons = static_cast<double>(places(data.full_ffn, data, &RoundLine::kept_neurons));
+  const std::size_t layers = std::min(last->size(), kMostLayers);
   constexpr double kPlotWidth = 276;
   const int row = std::clamp(360 / static_cast<int>(layers), 12, 30);
   // A stroke is at least 0.6 pixels wide, or a single neuron among thousands would not be seen.
-  const double least = 0.6 * static_cast<double>(neurons) / kPlotWidth;
-  std::string rows;
-  std::string ground;
-  std::string labels;
+  const double least = 0.6 * neurons / kPlotWidth;
+  Chart chart =
+      layer_chart(layers, "neuron", {0, neurons}, fmt::format("{:.6g} scale 0", tic_step({0, neurons}, 5)));
+  chart.settings += "set rmargin at screen 0.87\n";
+  std::string rows, ground;
+  const auto stroke = [](double begin, double end, std::size_t layer) {
+    return point(begin, static_cast<double>(layer + 1)) + point(end, static_cast<double>(layer + 1)) + "\n";
+  };
   for (std::size_t layer = 0; layer < layers; ++layer) {
-    const auto& kept = last->kept_neurons[layer];
+    const auto& kept = (*last)[layer];
     for (std::size_t i = 0; i < kept.size();) {
       std::size_t end = i + 1;
       while (end < kept.size() && kept[end] <= kept[end - 1] + 1) ++end;
       const auto begin_at = static_cast<double>(kept[i]);
-      const double end_at = std::max(static_cast<double>(kept[end - 1] + 1), begin_at + least);
-      rows += fmt::format("{:.7g} {}\n{:.7g} {}\n\n", begin_at, layer + 1, end_at, layer + 1);
+      rows += stroke(begin_at, std::max(static_cast<double>(kept[end - 1] + 1), begin_at + least), layer);
       i = end;
     }
-    ground += fmt::format("0 {}\n{} {}\n\n", layer + 1, neurons, layer + 1);
-    labels += fmt::format("set label '{}' at graph 1.02, first {} left tc rgb ink\n", kept.size(), layer + 1);
+    ground += stroke(0, neurons, layer);
+    chart.label(std::to_string(kept.size()), fmt::format("graph 1.02, first {} left", layer + 1));
   }
   figure.height = 62 + row * static_cast<int>(layers);
-  Plot plot("neurons");
-  plot.add(ground, fmt::format("with lines lw {:.2f} lc rgb rule notitle", 0.8 * row));
-  plot.add(rows, fmt::format("with lines lw {:.2f} lc rgb accent notitle", 0.8 * row));
-  figure.script =
-      fmt::format("{}{}{}set rmargin at screen 0.87\n{}set xrange [0:{}]\nset xtics {:.6g} scale 0\n{}{}",
-                  plot.blocks(), labels, layer_axis(layers), edges(figure, 12, figure.height - 50), neurons,
-                  tic_step({0, static_cast<double>(neurons)}, 5), x_label("neuron"), plot.command());
+  chart.add(ground, fmt::format("with lines lw {:.2f} lc rgb rule", 0.8 * row));
+  chart.add(rows, fmt::format("with lines lw {:.2f} lc rgb accent", 0.8 * row));
+  figure.script = script(figure, chart);
   return figure;
 }
 

@@ -1,4 +1,4 @@
-// What `costeff audit path` found, for the eye, for programs, and as a picture.
+// What `costeff audit path` found: its document, and its picture.
 #pragma once
 
 #include <optional>
@@ -6,9 +6,9 @@
 
 #include "costeff/audit/path.h"
 #include "costeff/audit/path_entry.h"
-#include "costeff/json.h"
 #include "data/batches.h"
 #include "data/tokenizer.h"
+#include "tools/cli/pages/document.h"
 
 namespace costeff {
 
@@ -24,9 +24,8 @@ struct PathReport {
   std::optional<audit::EntryAudit> entry;
 };
 
-// Part by part, or record by record with `all`.
-std::string path_text(const PathReport& report, bool all);
-Json path_json(const PathReport& report);
+// Part by part; in a terminal record by record with `all`. Faults are what must not be in any model.
+Document path_document(const PathReport& report, bool all);
 // A Graphviz digraph: a box for each part of a layer, the norms on its edges.
 std::string path_dot(const PathReport& report);
 // As Graphviz draws it. Throws Error when its program dot is not installed.
@@ -37,7 +36,5 @@ void require_dot();  // before a long computation; throws as draw_dot() does
 std::string factor_text(double factor);
 // Which token or sentence a row of something with `rows` rows belongs to: `sentence 3, token 5 "movie"`.
 std::string row_text(const PathReport& report, std::int64_t rows, std::int64_t row);
-// What a record that reads something meant for several readers is called: "residual", "linear", "exit 3".
-std::string reader_name(const audit::WeightPath& path, const audit::PathEdge& edge);
 
 }  // namespace costeff
