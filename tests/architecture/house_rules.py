@@ -29,17 +29,15 @@ FLOORS = {
     "costeff": ["exits", "train", "methods", "audit"],
     "tools/cli": ["pages", "report", "audit"],
 }
-# What still breaks a rule: pairs of a folder and one that it may not include from, and files that are too long. To be
-# emptied.
-FLOOR_EXCEPTIONS = {("costeff/train", "costeff/methods"), ("costeff/train", "costeff/audit")}
+# Files that are too long, or hold a function that is. To be emptied.
 LENGTH_EXCEPTIONS = {
-    "costeff/train/settings.cpp",
-    "costeff/train/stage.cpp",
     "tensor/cuda/attention.cu",
     "tensor/cuda/attention_backward.cu",
     "tensor/cuda/attention_bf16.cu",
     "tests/costeff/audit_path_test.cpp",
     "tests/cuda/kernel_test.cpp",
+    "tests/reference/make_baselines.py",
+    "tests/reference/make_tokenizer.py",
 }
 # Folders that stand outside: they may include from every room, and no room from them.
 OUTSIDE = {"tests", "bench", "examples"}
@@ -109,8 +107,7 @@ def check_floors(file, target):
     if own is None or other is None or own[0] != other[0] or other[1] <= own[1]:
         return None
     room, floors = own[0], FLOORS[own[0]]
-    pair = f"{room}/{floors[own[1]]}", f"{room}/{floors[other[1]]}"
-    return None if pair in FLOOR_EXCEPTIONS else f"{pair[0]} may not include {target}: {pair[1]} lies above it"
+    return f"{room}/{floors[own[1]]} may not include {target}: {room}/{floors[other[1]]} lies above it"
 
 
 def long_functions(lines):
@@ -214,6 +211,8 @@ def self_test():
         ("costeff/up.cpp", '#include "tools/progress.h"\n', "costeff may not include tools/progress.h"),
         ("nn/test.cpp", '#include "tests/helper.h"\n', "nn may not include tests/helper.h"),
         ("tools/bench.cpp", '#include "bench/timer.h"\n', "tools may not include bench/timer.h"),
+        ("costeff/train/up.cpp", '#include "costeff/methods/x.h"\n', "costeff/train may not include costeff/methods/x.h"),
+        ("costeff/train/up.h", '#pragma once\n#include "costeff/audit/x.h"\n', "costeff/train may not include costeff/audit/x.h"),
         ("costeff/exits/up.cpp", '#include "costeff/train/stage.h"\n', "costeff/exits may not include costeff/train/stage.h"),
         ("costeff/methods/up.h", '#pragma once\n#include "costeff/audit/x.h"\n', "costeff/methods may not include"),
         ("tools/cli/pages/up.cpp", '#include "../report/data.h"\n', "tools/cli/pages may not include tools/cli/report/data.h"),
