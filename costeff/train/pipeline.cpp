@@ -16,6 +16,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Of a stage in the method's list.
+std::size_t index_of(const Method& method, std::string_view stage) {
+  return static_cast<std::size_t>(&method.stage(std::string(stage)) - method.stages.data());
+}
+
 std::string folder_of(const PipelineSettings& p, const StageSpec& stage) {
   return p.out + "/" + stage.name;
 }
@@ -89,14 +94,11 @@ PipelineSettings::PipelineSettings(const Method& m) : method(&m) {
 }
 
 const Settings& PipelineSettings::operator[](std::string_view stage) const {
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    if (method->stages[i].name == stage) return stages[i];
-  }
-  fail("the method {} has no stage {}", method->name, stage);
+  return stages[index_of(*method, stage)];
 }
 
 Settings& PipelineSettings::operator[](std::string_view stage) {
-  return const_cast<Settings&>(std::as_const(*this)[stage]);  // NOLINT: of a member that is not const
+  return stages[index_of(*method, stage)];
 }
 
 PipelineSettings with_recipe(const Method& method, std::string_view name) {

@@ -87,7 +87,7 @@ struct Settings {
   bool bucket = false;       // sentences of similar length together
   std::int64_t holdout = 0;  // training sentences left out of training, to choose a threshold on
 
-  // ---- training; as BERT's run_classifier.py, where default_settings() has nothing else
+  // ---- training; as BERT's run_classifier.py, where a stage has nothing else
   std::int64_t epochs = 3;
   std::int64_t max_steps = 0;   // 0: epochs decide
   std::int64_t batch = 32;      // sequences of a micro-batch

@@ -38,7 +38,6 @@ LENGTH_EXCEPTIONS = {
     "tests/cuda/kernel_test.cpp",
     "tests/reference/make_baselines.py",
     "tests/reference/make_tokenizer.py",
-    "tests/tools/pipeline_test.cpp",
 }
 # Folders that stand outside: they may include from every room, and no room from them.
 OUTSIDE = {"tests", "bench", "examples"}
