@@ -329,7 +329,7 @@ TEST_F(ReportTest, OneStage) {
   const Outcome outcome = report();
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(faults(), "");
-  EXPECT_THAT(outcome.out, HasSubstr("Finetune on SST-2: accuracy 90.0 % on dev at step 40"));
+  EXPECT_THAT(outcome.out, HasSubstr("Fine-tuning on SST-2: accuracy 90.0 % on dev at step 40"));
   EXPECT_THAT(pictures(), ::testing::ElementsAre("loss-finetune.svg"));
   EXPECT_THAT(page(), HasSubstr("costeff finetune --config"));
 }

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "costeff/methods/method_list.h"
+#include "costeff/train/pipeline.h"
 #include "tensor/error.h"
 #include "tensor/json_file.h"
 #include "tools/cli/pages/words.h"
@@ -75,6 +77,23 @@ void read_stages(const Json& settings, ReportData& data) {
   }
 }
 
+// Of a run, its method; of one stage, the first method that has such a stage.
+void read_titles(const Json& settings, ReportData& data) {
+  for (StageReport& stage : data.stages) stage.title = stage.name;
+  for (const Method& method : all_methods()) {
+    const bool asked = data.single || method.name == method_of(settings);
+    for (StageReport& stage : data.stages) {
+      for (const StageSpec& spec : method.stages) {
+        if (!asked || spec.name != stage.name || stage.title == spec.title) continue;
+        data.method = method.title;
+        stage.title = spec.title;
+      }
+    }
+    if (asked && !data.single) return;
+    if (data.single && data.stages[0].title != data.stages[0].name) return;
+  }
+}
+
 void say_what_is_absent(bool no_assistant, ReportData& data) {
   if (data.config.is_null()) data.absent.push_back(words("report.no_config"));
   if (!data.single && !data.results) data.absent.push_back(words("report.no_results"));
@@ -86,12 +105,6 @@ void say_what_is_absent(bool no_assistant, ReportData& data) {
 }
 
 }  // namespace
-
-std::string StageReport::title() const {
-  std::string title = name;
-  title[0] = static_cast<char>(std::toupper(title[0]));
-  return title;
-}
 
 std::vector<std::string> StageReport::phases() const {
   std::vector<std::string> phases;
@@ -131,6 +144,7 @@ ReportData read_report_data(const std::string& path) {
     data.metric = data.results->metric;
   }
   read_stages(settings, data);
+  read_titles(settings, data);
   for (StageReport& stage : data.stages) {
     for (const StageRecord& record : data.results ? data.results->stages : std::vector<StageRecord>()) {
       if (record.name == stage.name) stage.seconds = record.seconds;

@@ -14,6 +14,7 @@ namespace costeff {
 
 struct StageReport {
   std::string name;             // "finetune"
+  std::string title;            // "Fine-tuning", as the method has it; else the name
   Json config;                  // null: not there
   std::vector<StepLine> steps;  // with a finite loss
   std::vector<EvaluationLine> dev;
@@ -22,12 +23,12 @@ struct StageReport {
   bool begun = false;
   bool finished = false;
 
-  std::string title() const;                // "Finetune"
   std::vector<std::string> phases() const;  // of the steps, in their order
 };
 
 struct ReportData {
   std::string path;
+  std::string method = "COST-EFF";  // for readers
   std::string task;
   std::string metric = "acc";
   Json config;          // the folder's own; null: not there

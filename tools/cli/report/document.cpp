@@ -30,7 +30,7 @@ std::string stage_headline(const ReportData& data, const StageReport& stage) {
                                           score_text(data.metric, score(*best)), best->step)
       : stage.steps.empty() ? "no step yet"
                             : fmt::format("step {}, not evaluated yet", stage.steps.back().step);
-  return fmt::format("{}{}: {}", stage.title(), task, so_far);
+  return fmt::format("{}{}: {}", stage.title, task, so_far);
 }
 
 std::string unfinished_headline(const ReportData& data) {
@@ -159,11 +159,12 @@ Section reproduce(const ReportData& data) {
 }  // namespace
 
 Document report_document(const ReportData& data) {
-  Document document{.kicker = data.task.empty() ? "COST-EFF" : fmt::format("COST-EFF on {}", data.task),
-                    .headline = headline(data),
-                    .made_by = "costeff report",
-                    .facts = facts(data),
-                    .absences = data.absent};
+  Document document{
+      .kicker = data.task.empty() ? data.method : fmt::format("{} on {}", data.method, data.task),
+      .headline = headline(data),
+      .made_by = "costeff report",
+      .facts = facts(data),
+      .absences = data.absent};
   const auto add = [&](const char* id, std::vector<Figure> figures) {
     document.sections.push_back(
         {.id = id, .prose = prose(fmt::format("report.{}", id)), .figures = std::move(figures)});

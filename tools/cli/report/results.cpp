@@ -152,7 +152,7 @@ Figure time_figure(const ReportData& data) {
   for (const StageReport& stage : data.stages) {
     if (!stage.seconds) continue;
     stages.push_back(&stage);
-    names.push_back(stage.title());
+    names.push_back(stage.title);
     total += *stage.seconds;
     most = std::max(most, *stage.seconds);
   }

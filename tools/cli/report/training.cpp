@@ -175,7 +175,7 @@ Figure training_figure(const ReportData& data, const StageReport& stage) {
                                                                : "report.below_exits";
   const auto part = [](std::string_view key) { return key.empty() ? std::string() : words(key); };
   Figure figure = figure_of(fmt::format("loss-{}", stage.name), "report.loss",
-                            named("title", stage.title(), "lines", part(lines), "below", part(below), "look",
+                            named("title", stage.title, "lines", part(lines), "below", part(below), "look",
                                   words(rounds ? "report.look_rounds" : "report.look")));
   if (stage.steps.empty()) {
     figure.missing =
