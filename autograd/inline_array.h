@@ -21,6 +21,9 @@ class InlineArray {
     if (size_ == N) fail("more than {} items in a record of the tape", N);
     items_[size_++] = std::move(item);
   }
+  void clear() {
+    while (size_ > 0) items_[--size_] = T();
+  }
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   const T& operator[](std::size_t i) const { return items_[i]; }

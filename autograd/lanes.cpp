@@ -102,7 +102,7 @@ void backward_lanes(Tape& tape, std::span<const Lane> lanes,
     Backward& pass = passes.emplace_back(Backward(tape, gradients[lane], options));
     pass.lanes_ = &store;
     pass.lane_ = lane;
-    pass.rescale_ = lanes[lane].rescale;
+    pass.identity_ = lanes[lane].identity;
     if (lanes[lane].root.variable.tape() != nullptr) pass.begin(lanes[lane].root);
   }
   for (std::size_t i = tape.records().size(); i-- > 0;) {

@@ -14,8 +14,8 @@
 namespace costeff {
 
 struct Lane {
-  Root root;            // of no tape: the lane reaches nothing
-  bool rescale = true;  // false: gradient_rescale records pass gradients on as they are
+  Root root;                     // of no tape: the lane reaches nothing
+  const Op* identity = nullptr;  // records of this op pass gradients on as they are, whatever its rule says
 };
 
 // One parameter's gradients, of every lane.

@@ -15,6 +15,10 @@
 
 namespace costeff {
 
+// Those that somebody looks for on a tape: a record's op is compared by address.
+extern const Op kAdd, kScale, kGradientRescale, kLinear, kBiasGelu, kLayerNorm, kFusedLayerNorm, kEmbedding,
+    kAddEmbeddings;
+
 // ---- arithmetic (ops_arithmetic.cpp)
 Variable add(const Variable& a, const Variable& b);           // a + b, equal shapes
 Variable multiply(const Variable& a, const Variable& b);      // a b elementwise, equal shapes
@@ -29,15 +33,10 @@ Variable reshape(const Variable& x, const Shape& shape);      // the same elemen
 // ---- matrix products (ops_linear.cpp)
 // a [m, k] b [k, n], or for each of a leading batch [batch, m, k] [batch, k, n]; `trans_b`: b is [n, k].
 Variable matmul(const Variable& a, const Variable& b, bool trans_b = false);
-Variable linear(const Variable& x, const Variable& weight);  // x [rows, in] weight [out, in]^T
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias);  // + bias [out]
-
-// ---- the same in mixed precision (ops_mixed_precision.cpp): f32 tensors, products of their values rounded
-// to bf16
-Variable linear_bf16(const Variable& x, const Variable& weight);
-Variable linear_bf16(const Variable& x, const Variable& weight, const Variable& bias);
-Variable attention_bf16(const Variable& qkv, std::int64_t heads, const Dropout& dropout,
-                        const LayoutPtr& layout);  // as attention; keeps no probabilities
+// x [rows, in] weight [out, in]^T, + bias [out]
+Variable linear(const Variable& x, const Variable& weight, Precision precision = Precision::full);
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias,
+                Precision precision = Precision::full);
 
 // ---- activations (ops_activation.cpp)
 Variable tanh(const Variable& x);
@@ -54,31 +53,35 @@ Variable bias_dropout_residual_layer_norm(const Variable& x, const Variable& bia
                                           const Variable& beta, double epsilon);
 
 // ---- rows (ops_rows.cpp)
-Variable embedding(const Variable& table,
-                   const Tensor& ids);  // table [V, n], ids [rows] -> [rows, n]; throws on an id outside
-Variable gather_rows(const Variable& x, const Tensor& index);  // x [rows, n], index [k] -> [k, n]
-Variable concat_rows(std::span<const Variable> parts);         // up to 6 of [*, n] -> [sum, n]
+// table [V, n], ids [rows] -> [rows, n]; throws on an id outside
+Variable embedding(const Variable& table, const Tensor& ids);
+// x [rows, n], index [k] -> [k, n]
+Variable gather_rows(const Variable& x, const Tensor& index);
+// any number of [*, n] -> [sum, n]
+Variable concat_rows(std::span<const Variable> parts);
 // x + a[ia] + b[ib]: position and segment embeddings onto word embeddings
 Variable add_embeddings(const Variable& x, const Variable& a, const Tensor& ia, const Variable& b,
                         const Tensor& ib);
-Variable first_rows(const Variable& x,
-                    const LayoutPtr& layout);  // each sequence's [CLS]: [tokens, n] -> [sequences, n]
-Variable sequence_mean(const Variable& x, const LayoutPtr& layout);  // mean over each sequence's real rows
+// each sequence's [CLS]: [tokens, n] -> [sequences, n]
+Variable first_rows(const Variable& x, const LayoutPtr& layout);
+// mean over each sequence's real rows: [tokens, n] -> [sequences, n]
+Variable sequence_mean(const Variable& x, const LayoutPtr& layout);
 
 // ---- attention (ops_attention.cpp)
 // softmax(q k^T / sqrt(head_dim)) v for each head within each sequence, qkv [tokens, 3 * heads * head_dim] ->
-// [tokens, heads * head_dim]. `dropout` acts on the probabilities. Saves "probabilities", see
-// Kernels::attention.
-Variable attention(const Variable& qkv, std::int64_t heads, const Dropout& dropout, const LayoutPtr& layout);
+// [tokens, heads * head_dim]. `dropout` acts on the probabilities. Saves "probabilities" or, in bf16,
+// "log_sums": AttentionForward::kept in tensor/kernels.h.
+Variable attention(const Variable& qkv, std::int64_t heads, const Dropout& dropout, const LayoutPtr& layout,
+                   Precision precision = Precision::full);
 
 // ---- losses (ops_loss.cpp): means over rows, scalars
-Variable cross_entropy(const Variable& logits,
-                       const Tensor& labels);  // logits [rows, classes], labels i32 [rows]
+// logits [rows, classes], labels i32 [rows]
+Variable cross_entropy(const Variable& logits, const Tensor& labels);
 // -mean over rows of softmax(teacher / T) . log_softmax(logits / T); no gradient to the teacher, no factor
 // T^2
 Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, double temperature);
-Variable mean_squared_error(const Variable& a, const Variable& b);  // mean over all elements of (a - b)^2
-
+// mean over all elements of (a - b)^2
+Variable mean_squared_error(const Variable& a, const Variable& b);
 // sum over rows of weights[r] |a_r - b_r|^2, a and b [rows, n], weights [rows] of their dtype, a constant
 Variable weighted_squared_error(const Variable& a, const Variable& b, const Tensor& weights);
 

@@ -4,111 +4,109 @@
 namespace costeff {
 namespace {
 
-// y[m, n] = a[m, k] b[k, n]:  da = dy b^T, db = a^T dy;  y = a b^T, b[n, k]:  da = dy b, db = dy^T a
-void matmul_backward(const Record& r, Backward& back) {
-  const Tensor& a = r.saved(0);
-  const Tensor& b = r.saved(1);
-  const bool trans_b = r.attribute(0) != 0;
-  const Slot da = back.slot(0);
-  const Slot db = back.slot(1);
-  const std::int64_t batch = a.shape().rank() == 3 ? a.shape()[0] : 1;
-  const std::int64_t m = a.shape()[-2];
-  const std::int64_t k = a.shape()[-1];
-  const std::int64_t n = back.dy().shape()[-1];
-  compute(a, [&]<class T>(const Kernels<T>& kernels) {
-    for (std::int64_t i = 0; i < batch; ++i) {
-      const T* dy = back.dy().data<T>() + i * m * n;
-      if (da) {
-        kernels.gemm(false, !trans_b, m, k, n, T(1), dy, n, b.data<T>() + i * k * n, trans_b ? k : n,
-                     da.beta<T>(), da.data<T>() + i * m * k, k);
-      }
-      if (db && trans_b) {
-        kernels.gemm(true, false, n, k, m, T(1), dy, n, a.data<T>() + i * m * k, k, db.beta<T>(),
-                     db.data<T>() + i * k * n, k);
-      } else if (db) {
-        kernels.gemm(true, false, k, n, m, T(1), a.data<T>() + i * m * k, k, dy, n, db.beta<T>(),
-                     db.data<T>() + i * k * n, n);
-      }
+// A tensor as a factor of a product, or its transpose.
+struct Factor {
+  explicit(false) Factor(const Tensor& t, bool is_transposed = false)
+      : tensor(t), transposed(is_transposed) {}
+  template <class T>
+  Matrix<const T> view() const {
+    return transposed ? matrix<T>(tensor).t() : matrix<T>(tensor);
+  }
+  const Tensor& tensor;
+  bool transposed;
+};
+Factor t(const Tensor& tensor) {
+  return {tensor, true};
+}
+
+// c = a b, of matrices of c's dtype or of bf16.
+void product(const Factor& a, const Factor& b, const Slot& c) {
+  compute(c.tensor, [&]<class T>(const Kernels<T>& k) {
+    if (a.tensor.dtype() == DType::bf16) {
+      k.gemm_bf16(a.view<bf16>(), b.view<bf16>(), c);
+    } else {
+      k.gemm(a.view<T>(), b.view<T>(), c);
     }
   });
 }
-const Op kMatmul("matmul", "y = a b", matmul_backward);
 
-// y = x W^T + b:  dx = dy W, dW = dy^T x, db = sum over rows of dy
-void linear_backward(const Record& r, Backward& back) {
-  const Tensor& x = r.saved(0);
-  const Tensor& w = r.saved(1);
-  const Tensor& dy = back.dy();
-  const std::int64_t rows = x.shape()[0];
-  const std::int64_t out = w.shape()[0];
-  const std::int64_t in = w.shape()[1];
-  compute(x, [&]<class T>(const Kernels<T>& k) {
-    if (const Slot dx = back.slot(0)) {
-      k.gemm(false, false, rows, in, out, T(1), dy.data<T>(), out, w.data<T>(), in, dx.beta<T>(),
-             dx.data<T>(), in);
-    }
-    if (const Slot dw = back.slot(1)) {
-      k.gemm(true, false, out, in, rows, T(1), dy.data<T>(), out, x.data<T>(), in, dw.beta<T>(), dw.data<T>(),
-             in);
-    }
-    if (r.inputs.size() < 3) return;
-    if (const Slot db = back.slot(2)) k.sum_rows(rows, out, dy.data<T>(), db.beta<T>(), db.data<T>());
-  });
-}
-const Op kLinear("linear", "y = x W^T + b", linear_backward);
-
-Variable linear(const Variable& x, const Variable& w, const Variable* bias) {
-  require(x.shape().rank() == 2 && w.shape().rank() == 2 && x.shape()[1] == w.shape()[1], kLinear,
-          "x must be [rows, in] and the weight [out, in]", {&x, &w});
-  const std::int64_t rows = x.shape()[0];
-  const std::int64_t out = w.shape()[0];
-  const std::int64_t in = w.shape()[1];
-  if (bias != nullptr)
-    require(bias->shape() == Shape{out}, kLinear, "the bias must be [out]", {&x, &w, bias});
-  Tensor y = empty_like(x.value(), {rows, out});
-  compute(y, [&]<class T>(const Kernels<T>& k) {
-    if (bias != nullptr) k.fill_rows(rows, out, bias->value().data<T>(), y.data<T>());
-    k.gemm(false, true, rows, out, in, T(1), x.value().data<T>(), in, w.value().data<T>(), in,
-           bias != nullptr ? T(1) : T(0), y.data<T>(), out);
-  });
-  Details details{
-      .saved = {{"x", x.value()}, {"weight", w.value()}},
-      .flops = 2.0 * static_cast<double>(rows) * static_cast<double>(out) * static_cast<double>(in)};
-  if (bias == nullptr) return record(kLinear, {&x, &w}, std::move(y), std::move(details));
-  return record(kLinear, {&x, &w, bias}, std::move(y), std::move(details));
+// Matrix i of [batch, m, n], or of [m, n] itself.
+Tensor item(const Tensor& tensor, std::int64_t i) {
+  if (!tensor.defined() || tensor.shape().rank() == 2) return tensor;
+  return tensor.slice(i, i + 1).reshape({tensor.shape()[1], tensor.shape()[2]});
 }
 
 }  // namespace
+
+// y = a b:  da = dy b^T, db = a^T dy;  y = a b^T:  da = dy b, db = dy^T a
+static void matmul_backward(const Record& r, Backward& back) {
+  const auto [a, b] = r.saved<2>();  // [m, k]; [k, n] or, transposed, [n, k]
+  const auto [trans_b] = r.attributes<1>();
+  const Slot da = back.slot(0);
+  const Slot db = back.slot(1);
+  for (std::int64_t i = 0; i < (a.shape().rank() == 3 ? a.shape()[0] : 1); ++i) {
+    const Tensor ai = item(a, i), bi = item(b, i), dy = item(back.dy(), i);  // dy [m, n]
+    const Slot dai{item(da.tensor, i), da.accumulate}, dbi{item(db.tensor, i), db.accumulate};
+    if (da) product(dy, trans_b != 0 ? Factor(bi) : t(bi), dai);
+    if (db && trans_b != 0) product(t(dy), ai, dbi);
+    if (db && trans_b == 0) product(t(ai), dy, dbi);
+  }
+}
+const Op kMatmul("matmul", "y = a b", matmul_backward);
 
 Variable matmul(const Variable& a, const Variable& b, bool trans_b) {
   const Shape& sa = a.shape();
   const Shape& sb = b.shape();
   const bool ranks = sa.rank() == sb.rank() && (sa.rank() == 2 || (sa.rank() == 3 && sa[0] == sb[0]));
   require(ranks && sa[-1] == (trans_b ? sb[-1] : sb[-2]), kMatmul, "shapes do not fit", {&a, &b});
-  const std::int64_t batch = sa.rank() == 3 ? sa[0] : 1;
-  const std::int64_t m = sa[-2];
-  const std::int64_t k = sa[-1];
   const std::int64_t n = trans_b ? sb[-2] : sb[-1];
   Tensor y = empty_like(a.value(), sa.with_back(n));
-  compute(y, [&]<class T>(const Kernels<T>& kernels) {
-    for (std::int64_t i = 0; i < batch; ++i) {
-      kernels.gemm(false, trans_b, m, n, k, T(1), a.value().data<T>() + i * m * k, k,
-                   b.value().data<T>() + i * k * n, trans_b ? k : n, T(0), y.data<T>() + i * m * n, n);
-    }
-  });
-  return record(
-      kMatmul, {&a, &b}, std::move(y),
-      {.saved = {{"a", a.value()}, {"b", b.value()}},
-       .attributes = {{"trans_b", trans_b ? 1.0 : 0.0}},
-       .flops = 2.0 * static_cast<double>(batch * m) * static_cast<double>(n) * static_cast<double>(k)});
+  for (std::int64_t i = 0; i < (sa.rank() == 3 ? sa[0] : 1); ++i) {
+    const Tensor ai = item(a.value(), i), bi = item(b.value(), i);
+    product(ai, Factor(bi, trans_b), {item(y, i)});
+  }
+  return record(kMatmul, {&a, &b}, std::move(y),
+                {.saved = {{"a", a.value()}, {"b", b.value()}},
+                 .attributes = {{"trans_b", trans_b ? 1.0 : 0.0}},
+                 .flops = 2.0 * static_cast<double>(a.value().numel()) * static_cast<double>(n)});
 }
 
-Variable linear(const Variable& x, const Variable& weight) {
-  return linear(x, weight, nullptr);
+// y = x W^T + b:  dx = dy W, dW = dy^T x, db = sum over rows of dy. In mixed precision x, W and dy are
+// rounded to bf16 in the products; rounding passes gradients as they are.
+static void linear_backward(const Record& r, Backward& back) {
+  const auto [x, w] = r.saved<2>();                 // [rows, in], [out, in]
+  const Tensor dy = operand(back.dy(), x.dtype());  // [rows, out]
+  if (const Slot dx = back.slot(0)) product(dy, w, dx);
+  if (const Slot dw = back.slot(1)) product(t(dy), x, dw);
+  if (r.inputs.size() < 3) return;
+  if (const Slot db = back.slot(2)) run(back.dy(), COSTEFF_KERNEL(sum_rows), rows_of(dy), back.dy(), db);
+}
+const Op kLinear("linear", "y = x W^T + b", linear_backward);
+
+static Variable linear(const Variable& x, const Variable& w, const Variable* bias, Precision precision) {
+  require(x.shape().rank() == 2 && w.shape().rank() == 2 && x.shape()[1] == w.shape()[1], kLinear,
+          "x must be [rows, in] and the weight [out, in]", {&x, &w});
+  require_precision(precision, kLinear, {&x, &w});
+  const std::int64_t rows = x.shape()[0];
+  const std::int64_t out = w.shape()[0];
+  if (bias != nullptr)
+    require(bias->shape() == Shape{out}, kLinear, "the bias must be [out]", {&x, &w, bias});
+  const Tensor left = operand(x.value(), precision), right = operand(w.value(), precision);
+  Tensor y = empty_like(x.value(), {rows, out});
+  if (bias != nullptr) run(y, COSTEFF_KERNEL(fill_rows), rows_of(y), bias->value(), y);
+  product(left, t(right), {y, bias != nullptr});
+  Details details{.saved = {{"x", left}, {"weight", right}},
+                  .flops = 2.0 * static_cast<double>(x.value().numel()) * static_cast<double>(out)};
+  if (bias == nullptr) return record(kLinear, {&x, &w}, std::move(y), std::move(details));
+  return record(kLinear, {&x, &w, bias}, std::move(y), std::move(details));
 }
 
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
-  return linear(x, weight, &bias);
+Variable linear(const Variable& x, const Variable& weight, Precision precision) {
+  return linear(x, weight, nullptr, precision);
+}
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias, Precision precision) {
+  return linear(x, weight, &bias, precision);
 }
 
 }  // namespace costeff

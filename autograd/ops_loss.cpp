@@ -2,78 +2,38 @@
 #include "autograd/op_support.h"
 
 namespace costeff {
-namespace {
 
 // y = -mean over rows of target . log_softmax(z / T):  dz = (softmax(z / T) - target) dy / (T rows), for
 // targets that sum to 1
-void cross_entropy_backward(const Record& r, Backward& b) {
+static void cross_entropy_backward(const Record& r, Backward& b) {
   const Slot dz = b.slot(0);
   if (!dz) return;
-  const Tensor& log_p = r.saved(0);
-  const double factor = b.dy().item() / (r.attribute(0) * static_cast<double>(log_p.shape()[0]));
-  compute(log_p, [&]<class T>(const Kernels<T>& k) {
-    k.cross_entropy_backward(log_p.shape()[0], log_p.shape()[1], log_p.data<T>(), r.saved(1).data<T>(),
-                             static_cast<T>(factor), dz.beta<T>(), dz.data<T>());
-  });
+  const auto [log_p, target] = r.saved<2>();  // [rows, classes]
+  const auto [temperature] = r.attributes<1>();
+  const double factor = b.dy().item() / (temperature * static_cast<double>(log_p.shape()[0]));
+  run(log_p, COSTEFF_KERNEL(cross_entropy_backward), rows_of(log_p), log_p, target, factor, dz);
 }
 const Op kCrossEntropy("cross_entropy", "y = -mean log softmax(z)[label]", cross_entropy_backward);
 const Op kSoftCrossEntropy("soft_cross_entropy", "y = -mean softmax(t / T) . log softmax(z / T)",
                            cross_entropy_backward);
 
-// y = scale * sum_r w_r |a_r - b_r|^2:  da = 2 scale w_r (a - b) dy, db = -da
-void squared_error_backward(const Record& r, Backward& back) {
-  const Tensor& a = r.saved(0);
-  const double factor = 2 * r.attribute(0) * back.dy().item();
-  for (std::size_t i = 0; i < 2; ++i) {
-    const Slot slot = back.slot(i);
-    if (!slot) continue;
-    const Tensor there = a.to(slot.tensor.device()), b = r.saved(1).to(slot.tensor.device());
-    compute(slot.tensor, [&]<class T>(const Kernels<T>& k) {
-      const T* weights = r.details.saved.size() > 2 ? r.saved(2).data<T>() : nullptr;
-      k.squared_error_backward(a.shape().rows(), a.shape().cols(), weights,
-                               static_cast<T>(i == 0 ? factor : -factor), there.data<T>(), b.data<T>(),
-                               slot.beta<T>(), slot.data<T>());
-    });
-  }
-}
-const Op kSquaredError("mean_squared_error", "y = mean (a - b)^2", squared_error_backward);
-const Op kWeightedSquaredError("weighted_squared_error", "y = sum_r w_r |a_r - b_r|^2",
-                               squared_error_backward);
-
-Variable squared_error(const Op& op, const Variable& a, const Variable& b, const Tensor& weights,
-                       double scale) {
-  Tensor y = empty_like(a.value(), {});
-  Details details{.saved = {{"a", a.value()}, {"b", b.value()}}, .attributes = {{"scale", scale}}};
-  if (weights.defined()) details.saved.push_back({"weights", weights});
-  compute(y, [&]<class T>(const Kernels<T>& k) {
-    k.squared_error(a.shape().rows(), a.shape().cols(), weights.defined() ? weights.data<T>() : nullptr,
-                    static_cast<T>(scale), a.value().data<T>(), b.value().data<T>(), y.data<T>());
-  });
-  return record(op, {&a, &b}, std::move(y), std::move(details));
-}
-
 // log_softmax(x / T)
-Tensor log_softmax_at(const Tensor& x, double temperature) {
+static Tensor log_softmax_at(const Tensor& x, double temperature) {
   Tensor y = empty_like(x);
-  compute(x, [&]<class T>(const Kernels<T>& k) {
-    k.scale(x.numel(), static_cast<T>(1 / temperature), x.data<T>(), T(0), y.data<T>());
-    k.log_softmax(x.shape()[0], x.shape()[1], y.data<T>(), y.data<T>());
-  });
+  run(x, COSTEFF_KERNEL(scale), x.numel(), 1 / temperature, x, Slot{y});
+  run(x, COSTEFF_KERNEL(log_softmax), rows_of(x), y, y);
   return y;
 }
 
-Variable against_target(const Op& op, const Variable& logits, const Tensor& target, double temperature) {
+static Variable against_target(const Op& op, const Variable& logits, const Tensor& target,
+                               double temperature) {
   const Tensor log_p = log_softmax_at(logits.value(), temperature);
   Tensor y = empty_like(log_p, {});
-  compute(y, [&]<class T>(const Kernels<T>& k) {
-    k.cross_entropy(log_p.shape()[0], log_p.shape()[1], log_p.data<T>(), target.data<T>(), y.data<T>());
-  });
+  run(y, COSTEFF_KERNEL(cross_entropy), rows_of(log_p), log_p, target, y);
   return record(
       op, {&logits}, std::move(y),
       {.saved = {{"log_p", log_p}, {"target", target}}, .attributes = {{"temperature", temperature}}});
 }
-
-}  // namespace
 
 Variable cross_entropy(const Variable& logits, const Tensor& labels) {
   const Shape& shape = logits.shape();
@@ -99,11 +59,34 @@ Variable soft_cross_entropy(const Variable& logits, const Tensor& teacher, doubl
   require(temperature > 0, kSoftCrossEntropy, "the temperature must be positive", {&logits});
   require_one_device(kSoftCrossEntropy, logits.value(), teacher);
   const Tensor target = empty_like(teacher);
-  compute(target, [&]<class T>(const Kernels<T>& k) {
-    k.scale(teacher.numel(), static_cast<T>(1 / temperature), teacher.data<T>(), T(0), target.data<T>());
-    k.softmax(teacher.shape()[0], teacher.shape()[1], target.data<T>(), target.data<T>());
-  });
+  run(target, COSTEFF_KERNEL(scale), teacher.numel(), 1 / temperature, teacher, Slot{target});
+  run(target, COSTEFF_KERNEL(softmax), rows_of(target), target, target);
   return against_target(kSoftCrossEntropy, logits, target, temperature);
+}
+
+// y = scale * sum_r w_r |a_r - b_r|^2:  da = 2 scale w_r (a - b) dy, db = -da
+static void squared_error_backward(const Record& r, Backward& back) {
+  const auto [scale] = r.attributes<1>();
+  const double factor = 2 * scale * back.dy().item();
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Slot d = back.slot(i);
+    if (!d) continue;
+    const auto [a, b] = r.saved<2>(d.tensor.device());  // [rows, n]
+    const Tensor weights = r.saved_if("weights");       // [rows], or none
+    run(a, COSTEFF_KERNEL(squared_error_backward), rows_of(a), weights, i == 0 ? factor : -factor, a, b, d);
+  }
+}
+const Op kSquaredError("mean_squared_error", "y = mean (a - b)^2", squared_error_backward);
+const Op kWeightedSquaredError("weighted_squared_error", "y = sum_r w_r |a_r - b_r|^2",
+                               squared_error_backward);
+
+static Variable squared_error(const Op& op, const Variable& a, const Variable& b, const Tensor& weights,
+                              double scale) {
+  Tensor y = empty_like(a.value(), {});
+  Details details{.saved = {{"a", a.value()}, {"b", b.value()}}, .attributes = {{"scale", scale}}};
+  if (weights.defined()) details.saved.push_back({"weights", weights});
+  run(y, COSTEFF_KERNEL(squared_error), rows_of(a.value()), weights, scale, a.value(), b.value(), y);
+  return record(op, {&a, &b}, std::move(y), std::move(details));
 }
 
 Variable mean_squared_error(const Variable& a, const Variable& b) {

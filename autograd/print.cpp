@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "tensor/error.h"
 
 namespace costeff {
-namespace {
 
 using Json = nlohmann::ordered_json;
+
+namespace {
 
 std::size_t saved_bytes(const Record& record) {
   std::size_t sum = 0;
@@ -44,7 +44,7 @@ std::string tags_text(const Tags& tags) {
   std::string text;
   if (tags.layer >= 0) text = join(text, fmt::format("layer={}", tags.layer));
   if (tags.exit >= 0) text = join(text, fmt::format("exit={}", tags.exit));
-  if (!tags.loss.empty()) text = join(text, fmt::format("loss={}", tags.loss));
+  if (tags.loss != nullptr) text = join(text, fmt::format("loss={}", tags.loss->name));
   return text;
 }
 
@@ -101,17 +101,21 @@ std::string table(std::vector<Row>& rows) {
 
 // ---- JSON
 
+}  // namespace
+
 Json json_shape(const Shape& shape) {
   Json sizes = Json::array();
   for (int i = 0; i < shape.rank(); ++i) sizes.push_back(shape[i]);
   return sizes;
 }
 
+namespace {
+
 Json json_tags(const Tags& tags) {
   Json json = Json::object();
   if (tags.layer >= 0) json["layer"] = tags.layer;
   if (tags.exit >= 0) json["exit"] = tags.exit;
-  if (!tags.loss.empty()) json["loss"] = tags.loss;
+  if (tags.loss != nullptr) json["loss"] = tags.loss->name;
   return json;
 }
 
@@ -173,7 +177,8 @@ Json json_record(const Tape& tape, std::size_t index) {
 
 // ---- Graphviz
 
-// A quoted identifier or label. Graphviz knows no control characters; a backslash would start an escape.
+}  // namespace
+
 std::string dot_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -186,6 +191,8 @@ std::string dot_string(std::string_view text) {
   }
   return out + "\"";
 }
+
+namespace {
 
 std::string dot_leaf(const Tape& tape, NodeId id) {
   const Node& n = tape.node(id);

@@ -3,7 +3,9 @@
 //   %0 .. are nodes, values on the tape: leaves and the outputs of records. A record is one operation.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "autograd/tape.h"
 
@@ -26,5 +28,10 @@ std::string tape_json(const Tape& tape, int indent = 1);
 std::string tape_dot(const Tape& tape);
 // Only what lies on a way from node `from` to node `to`; throws Error when there is none.
 std::string tape_dot(const Tape& tape, NodeId from, NodeId to);
+
+// What other pictures and files of a tape need too: [8, 128] as JSON, and a quoted Graphviz label, of which
+// lines end with \n. Graphviz knows no control characters; a backslash would start an escape.
+nlohmann::ordered_json json_shape(const Shape& shape);
+std::string dot_string(std::string_view text);
 
 }  // namespace costeff

@@ -40,6 +40,13 @@ std::vector<const Op*> all_ops() {
   return ops;
 }
 
+Tensor Record::saved_if(std::string_view name) const {
+  for (const Saved& s : details.saved) {
+    if (s.name == name) return s.value;
+  }
+  return {};
+}
+
 Tensor Gradients::of(NodeId node) const {
   if (node < 0 || static_cast<std::size_t>(node) >= by_node_.size()) return {};
   return by_node_[static_cast<std::size_t>(node)];
@@ -217,10 +224,14 @@ void Backward::begin(const Root& root) {
   if (!(dy_.shape() == value.shape()) || dy_.dtype() != value.dtype()) {
     fail("backward: a cotangent {} for a root {}", describe(dy_), describe(value));
   }
-  const Slot slot = slot_of(root.variable.node());
-  dispatch(dy_.dtype(), [&](auto element) {
+  add(dy_, slot_of(root.variable.node()));
+}
+
+void Backward::add(const Tensor& gradient, const Slot& to) {
+  dispatch(gradient.dtype(), [&](auto element) {
     using T = decltype(element);
-    kernels<T>(dy_.device()).scale(dy_.numel(), T(1), dy_.data<T>(), slot.beta<T>(), slot.data<T>());
+    kernels<T>(gradient.device())
+        .scale(gradient.numel(), T(1), gradient.data<T>(), to.keep<T>(), to.data<T>());
   });
 }
 
@@ -233,7 +244,15 @@ void Backward::walk(const Record& r) {
   if (lanes_ == nullptr) {
     for (const Hook& hook : tape_.backward_hooks_) hook(tape_, r, dy_);
   }
-  r.op->backward(r, *this);
+  if (r.op == identity_) {
+    if (const Slot slot = this->slot(0)) add(dy_, slot);
+  } else {
+    r.op->backward(r, *this);
+  }
+  for (std::size_t i = 0; i < doubled_.size(); ++i) add(apart_[i], slot_of(r.inputs[doubled_[i]]));
+  asked_.clear();
+  doubled_.clear();
+  apart_.clear();
   if (tape_.check_finite) tape_.require_finite_inputs(r, gradients_);
   if (!options_.retain_all) adjoint = Tensor();
   dy_ = Tensor();
@@ -258,7 +277,17 @@ const Tensor& gradient_buffer(const Parameter& p) {
 }  // namespace
 
 Slot Backward::slot(std::size_t input) {
-  return wants(input) ? slot_of(record_->inputs[input]) : Slot{};
+  if (!wants(input)) return {};
+  const NodeId id = record_->inputs[input];
+  for (const std::size_t earlier : asked_) {
+    if (record_->inputs[earlier] != id) continue;
+    const Node& n = tape_.node(id);
+    doubled_.push_back(input);
+    apart_.push_back(Tensor::empty(n.shape, n.dtype, device_of(n)));
+    return {apart_[apart_.size() - 1], false};
+  }
+  asked_.push_back(input);
+  return slot_of(id);
 }
 
 Slot Backward::slot_of(NodeId id) {
@@ -320,11 +349,7 @@ void accumulate(const Tape& tape, const Gradients& gradients) {
     Parameter* p = tape.nodes()[id].parameter;
     const Tensor g = gradients.of(static_cast<NodeId>(id));
     if (p == nullptr || !g.defined()) continue;
-    dispatch(g.dtype(), [&](auto element) {
-      using T = decltype(element);
-      kernels<T>(g.device())
-          .scale(g.numel(), T(1), g.data<T>(), p->has_gradient ? T(1) : T(0), gradient_buffer(*p).data<T>());
-    });
+    Backward::add(g, {gradient_buffer(*p), p->has_gradient});
     p->has_gradient = true;
     if (p->by_rows) p->touched.add_all();
   }

@@ -6,11 +6,14 @@
 // caller says so.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "autograd/inline_array.h"
@@ -67,11 +70,17 @@ struct Op {
 
 std::vector<const Op*> all_ops();  // by name
 
+// A word that is compared by its address: one constant for each, declared by whoever uses it.
+struct Symbol {
+  std::string_view name;
+};
+
 // What a record says about its role, beside its path.
 struct Tags {
-  std::int32_t layer = -1;     // 1..L; 0 the embeddings; -1 none
-  std::int32_t exit = -1;      // 1..L; -1 none
-  std::string_view loss = {};  // "hard", "soft", "features"
+  std::int32_t layer = -1;       // 1..L; 0 the embeddings; -1 none
+  std::int32_t exit = -1;        // 1..L; -1 none
+  const Symbol* part = nullptr;  // of the model: kFfn, ... (nn/bert.h)
+  const Symbol* loss = nullptr;  // which term of a loss: kSoft, ... (costeff/train/losses.h)
 };
 
 struct Saved {
@@ -103,8 +112,32 @@ struct Record {
   NodeId output = kNoNode;
   Details details;
 
+  // The first N that were saved, to be named where they are read: const auto [xhat, rstd] = r.saved<2>();
+  template <std::size_t N>
+  auto saved() const {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return std::tie(details.saved[I].value...);
+    }
+    (std::make_index_sequence<N>{});
+  }
+  // Likewise on a device: rules of ops that take scalars too (Backward) read them where dy is.
+  template <std::size_t N>
+  std::array<Tensor, N> saved(Device device) const {
+    std::array<Tensor, N> moved;
+    for (std::size_t i = 0; i < N; ++i) moved[i] = details.saved[i].value.to(device);
+    return moved;
+  }
+  // The first N attributes.
+  template <std::size_t N>
+  auto attributes() const {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return std::tie(details.attributes[I].value...);
+    }
+    (std::make_index_sequence<N>{});
+  }
   const Tensor& saved(std::size_t i) const { return details.saved[i].value; }
-  double attribute(std::size_t i) const { return details.attributes[i].value; }
+  // What was saved by a name; undefined where nothing was.
+  Tensor saved_if(std::string_view name) const;
 };
 
 struct Node {
@@ -224,7 +257,7 @@ class Scope {
 };
 
 // Where a backward rule puts the gradient of one input: `accumulate` says that something is there already, to
-// be added to.
+// be added to. An empty slot is a null target.
 struct Slot {
   Tensor tensor;
   bool accumulate = false;
@@ -235,8 +268,12 @@ struct Slot {
     return tensor.defined() ? tensor.data<T>() : nullptr;
   }
   template <class T>
-  T beta() const {
+  T keep() const {  // of kernels
     return accumulate ? T(1) : T(0);
+  }
+  template <class T>
+  explicit(false) operator Target<T>() const {
+    return {data<T>(), keep<T>()};
   }
 };
 
@@ -259,29 +296,32 @@ class Backward {
   const Tensor& dy() const { return dy_; }
   bool wants(std::size_t input) const;
   // The slot of an input; empty when it wants none. To be asked for once per call of the rule, and then
-  // written to.
+  // written to. Of two inputs that are one variable, each has a buffer of its own: the pass adds them up.
   Slot slot(std::size_t input);
   // Of a table that was read by `rows`, on the CPU; rows_there are the same on the table's device.
   TableSlot row_slot(std::size_t input, const Tensor& rows, const Tensor& rows_there);
-  // Whether gradient_rescale records act in this pass.
-  bool rescale() const { return rescale_; }
 
  private:
   friend class Tape;
+  friend void accumulate(const Tape& tape, const Gradients& gradients);
   friend void backward_lanes(Tape& tape, std::span<const Lane> lanes,
                              const std::function<void(const LaneGradients& gradients)>& fold);
   Backward(Tape& tape, Gradients& gradients, const BackwardOptions& options);
   void begin(const Root& root);     // puts its cotangent in place
   void walk(const Record& record);  // runs the rule, where the record's output has a gradient
   Slot slot_of(NodeId node);
+  static void add(const Tensor& gradient, const Slot& to);
   static Device device_of(const Node& node) { return node.shape.rank() == 0 ? kCpu : node.device; }
   Tape& tape_;
   Gradients& gradients_;
   const BackwardOptions& options_;
   LaneStore* lanes_ = nullptr;  // of a pass beside others: holds its gradients of parameters
   std::size_t lane_ = 0;
-  bool rescale_ = true;
+  const Op* identity_ = nullptr;  // records of this op pass gradients on as they are
   const Record* record_ = nullptr;
+  InlineArray<std::size_t, kMostInputs> asked_;    // inputs whose slots the running rule has
+  InlineArray<std::size_t, kMostInputs> doubled_;  // those of them that are an earlier one's variable,
+  InlineArray<Tensor, kMostInputs> apart_;         // and their buffers
   Tensor dy_;
 };
 

@@ -84,7 +84,7 @@ void Bert::initialise(const NamedTensor& t, std::uint64_t seed) {
 }
 
 Variable Bert::embed(Forward& f, const TokenBatch& batch) const {
-  const Scope scope(f.tape(), "bert.embeddings", {.layer = 0});
+  const Scope scope(f.tape(), "bert.embeddings", {.layer = 0, .part = &kEmbeddingsPart});
   Variable x = embedding(f.parameter(*word_), batch.ids);
   if (word_rank_ != nullptr) x = linear(f, x, *word_rank_, nullptr);
   x = add_embeddings(x, f.parameter(*position_), batch.positions, f.parameter(*token_type_),
@@ -102,23 +102,23 @@ Variable Bert::layer(Forward& f, std::int64_t k, const Variable& hidden, const L
 Variable Bert::attention_context(Forward& f, std::int64_t k, const Variable& hidden,
                                  const LayoutPtr& layout) const {
   const Layer& l = layers_[static_cast<std::size_t>(k - 1)];
-  const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k)});
+  const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k), .part = &kAttentionPart});
   const Scope attention_scope(f.tape(), "attention");
-  const auto product = f.precision() == Precision::bf16 ? attention_bf16 : attention;
-  return product(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
-                 f.dropout(config_.attention_probs_dropout_prob), layout);
+  return attention(l.qkv(f, hidden), config_.heads[static_cast<std::size_t>(k - 1)],
+                   f.dropout(config_.attention_probs_dropout_prob), layout, f.precision());
 }
 
 Variable Bert::layer_rows(Forward& f, std::int64_t k, const Variable& context, const Variable& hidden) const {
   const Layer& l = layers_[static_cast<std::size_t>(k - 1)];
-  const Scope scope(f.tape(), l.scope, {.layer = static_cast<std::int32_t>(k)});
+  const Tags tags{.layer = static_cast<std::int32_t>(k), .part = &kAttentionPart};
+  const Scope scope(f.tape(), l.scope, tags);
   Variable x;
   {
     const Scope attention_scope(f.tape(), "attention");
     x = l.attention_norm.fused(f, l.attention_output.without_bias(f, context), l.attention_output.bias(f),
                                f.dropout(config_.hidden_dropout_prob), hidden);
   }
-  const Scope ffn_scope(f.tape(), "ffn");
+  const Scope ffn_scope(f.tape(), "ffn", {.layer = tags.layer, .part = &kFfnPart});
   const Variable neurons = bias_gelu(l.intermediate.without_bias(f, x), l.intermediate.bias(f));
   return l.output_norm.fused(f, l.output.without_bias(f, neurons), l.output.bias(f),
                              f.dropout(config_.hidden_dropout_prob), x);
@@ -156,7 +156,7 @@ Variable Bert::exit_input(std::span<const Variable> hidden, const LayoutPtr& lay
 Variable Bert::exit_logits(Forward& f, std::int64_t i, std::span<const Variable> hidden,
                            const LayoutPtr& layout, Rows rows) const {
   const Exit& exit = exits_[static_cast<std::size_t>(i - config_.first_exit())];
-  const Scope scope(f.tape(), exit.scope, {.exit = static_cast<std::int32_t>(i)});
+  const Scope scope(f.tape(), exit.scope, {.exit = static_cast<std::int32_t>(i), .part = &kExitPart});
   Variable x = exit_input(hidden, layout, rows);
   if (exit.dense) x = (*exit.dense)(f, x);
   return exit.classifier(f, dropout(tanh(x), f.dropout(config_.classifier_dropout)));

@@ -20,6 +20,10 @@ struct TokenBatch {
   LayoutPtr layout;
 };
 
+// Which part of a layer, or what beside the layers, a record on the tape belongs to (Tags::part).
+inline constexpr Symbol kEmbeddingsPart{"embeddings"}, kAttentionPart{"attention"}, kFfnPart{"ffn"},
+    kExitPart{"exit"};
+
 // The encoder and its classifiers, with Hugging Face's parameter names (`bert.` prefixed). Layers may differ
 // in heads and FFN width, and the word embedding may be a product: what config says.
 //

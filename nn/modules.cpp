@@ -20,10 +20,8 @@ Parameter& add(ParameterStore& store, const std::string& name, std::span<const M
 
 Variable linear(const Forward& forward, const Variable& x, Parameter& weight, Parameter* bias) {
   const Variable w = forward.parameter(weight);
-  const bool bf16 = forward.precision() == Precision::bf16;
-  if (bias == nullptr) return bf16 ? linear_bf16(x, w) : linear(x, w);
-  const Variable b = forward.parameter(*bias);
-  return bf16 ? linear_bf16(x, w, b) : linear(x, w, b);
+  if (bias == nullptr) return linear(x, w, forward.precision());
+  return linear(x, w, forward.parameter(*bias), forward.precision());
 }
 
 Linear::Linear(ParameterStore& store, const ModuleRole& module, std::int64_t in, std::int64_t out)

@@ -270,13 +270,13 @@ SafetensorsEntry entry_of(std::string name, const Tensor& values) {
 
 namespace {
 
-struct Target {
+struct Encoding {
   const char* name;
   std::int64_t size;
   double largest;
 };
 
-Target target_of(SaveDType dtype) {
+Encoding target_of(SaveDType dtype) {
   switch (dtype) {
     case SaveDType::f16:
       return {"F16", 2, 65504.0};
@@ -290,7 +290,7 @@ Target target_of(SaveDType dtype) {
 
 // Length and JSON text, as the file begins.
 std::string make_header(const std::string& path, std::span<const SafetensorsEntry> entries,
-                        const std::map<std::string, std::string>& metadata, const Target& target) {
+                        const std::map<std::string, std::string>& metadata, const Encoding& target) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
   std::set<std::string> seen;
@@ -327,7 +327,7 @@ std::string make_header(const std::string& path, std::span<const SafetensorsEntr
 // Appends data[0, n) as Stored, a piece at a time.
 template <class Stored, class T, class Convert>
 void write_converted(AtomicFile& file, const std::string& path, const std::string& name, const T* data,
-                     std::int64_t n, const Target& target, Convert convert) {
+                     std::int64_t n, const Encoding& target, Convert convert) {
   std::vector<Stored> piece;
   for (std::int64_t i = 0; i < n;) {
     const std::int64_t end = std::min<std::int64_t>(n, i + 65536);
@@ -347,7 +347,7 @@ void write_converted(AtomicFile& file, const std::string& path, const std::strin
 
 void write_safetensors(const std::string& path, std::span<const SafetensorsEntry> entries,
                        const std::map<std::string, std::string>& metadata, SaveDType dtype) {
-  const Target target = target_of(dtype);
+  const Encoding target = target_of(dtype);
   const std::string header = make_header(path, entries, metadata, target);
   write_atomically(path, [&](AtomicFile& file) {
     file.write(header);

@@ -14,32 +14,19 @@ namespace costeff {
 
 // tensor/cpu/table.cpp, few_rows.cpp and small_weight.cpp, compiled three times.
 template <class T>
-using Product = void(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda, const T* b,
-                     std::int64_t ldb, T beta, T* c, std::int64_t ldc);
-namespace v2 {
-void fill_table(Kernels<float>& k);
-void fill_table(Kernels<double>& k);
-template <class T>
-Product<T> few_rows_product;
-template <class T>
-Product<T> small_weight_product;
-}  // namespace v2
-namespace v3 {
-void fill_table(Kernels<float>& k);
-void fill_table(Kernels<double>& k);
-template <class T>
-Product<T> few_rows_product;
-template <class T>
-Product<T> small_weight_product;
-}  // namespace v3
-namespace v4 {
-void fill_table(Kernels<float>& k);
-void fill_table(Kernels<double>& k);
-template <class T>
-Product<T> few_rows_product;
-template <class T>
-Product<T> small_weight_product;
-}  // namespace v4
+using Product = void(Matrix<const T> a, Matrix<const T> b, Target<T> c);
+#define COSTEFF_DECLARE_ISA(isa)       \
+  namespace isa {                      \
+  void fill_table(Kernels<float>& k);  \
+  void fill_table(Kernels<double>& k); \
+  template <class T>                   \
+  Product<T> few_rows_product;         \
+  template <class T>                   \
+  Product<T> small_weight_product;     \
+  }
+COSTEFF_DECLARE_ISA(v2)
+COSTEFF_DECLARE_ISA(v3)
+COSTEFF_DECLARE_ISA(v4)
 
 namespace {
 
@@ -51,50 +38,45 @@ constexpr std::int64_t kSmallWeight = 96 * 1024;
 constexpr std::int64_t kSmallWeightRows = 12;
 
 template <class T, Product<T>* few_rows, Product<T>* small_weight>
-void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
-          std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void gemm(Matrix<const T> a, Matrix<const T> b, Target<T> c) {
+  const std::int64_t m = a.rows, n = b.cols, k = a.cols;
   if (m == 0 || n == 0) return;
   if (k == 0) {  // an empty sum; BLAS would want row strides of at least 1
-    for (std::int64_t i = 0; i < m; ++i) {
-      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == T(0) ? T(0) : beta * c[i * ldc + j];
-    }
+    for (std::int64_t i = 0; c.keep == T(0) && i < m * n; ++i) c.data[i] = T(0);
     return;
   }
-  if (!trans_a && trans_b && alpha == T(1)) {
-    if (m >= kSmallWeightRows && n * k <= kSmallWeight && (beta == T(0) || beta == T(1)))
-      return small_weight(m, n, k, a, lda, b, ldb, beta, c, ldc);
-    if (m <= kFewRows) return few_rows(m, n, k, a, lda, b, ldb, beta, c, ldc);
+  if (!a.transposed && b.transposed) {
+    if (m >= kSmallWeightRows && n * k <= kSmallWeight) return small_weight(a, b, c);
+    if (m <= kFewRows) return few_rows(a, b, c);
   }
-  const auto op = [](bool transpose) { return transpose ? CblasTrans : CblasNoTrans; };
+  const auto op = [](const auto& matrix) { return matrix.transposed ? CblasTrans : CblasNoTrans; };
   const auto size = [](std::int64_t x) { return static_cast<blasint>(x); };
   if constexpr (std::is_same_v<T, float>) {
-    cblas_sgemm(CblasRowMajor, op(trans_a), op(trans_b), size(m), size(n), size(k), alpha, a, size(lda), b,
-                size(ldb), beta, c, size(ldc));
+    cblas_sgemm(CblasRowMajor, op(a), op(b), size(m), size(n), size(k), T(1), a.data, size(a.stride), b.data,
+                size(b.stride), c.keep, c.data, size(n));
   } else {
-    cblas_dgemm(CblasRowMajor, op(trans_a), op(trans_b), size(m), size(n), size(k), alpha, a, size(lda), b,
-                size(ldb), beta, c, size(ldc));
+    cblas_dgemm(CblasRowMajor, op(a), op(b), size(m), size(n), size(k), T(1), a.data, size(a.stride), b.data,
+                size(b.stride), c.keep, c.data, size(n));
   }
 }
 
-// As f32, in memory that the device's allocator keeps for the next call.
-Tensor widened(const bf16* x, std::int64_t rows, std::int64_t cols, std::int64_t stride) {
+// As f32, in memory that the device's allocator keeps for the next call: as it lies, then as it is read.
+Tensor widened(Matrix<const bf16> x) {
+  const std::int64_t rows = x.transposed ? x.cols : x.rows, cols = x.transposed ? x.rows : x.cols;
   Tensor wide = Tensor::empty({rows, cols}, DType::f32);
   auto* out = wide.data<float>();
 #pragma omp parallel for if (rows * cols > 16384)
   for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t c = 0; c < cols; ++c) out[r * cols + c] = to_f32(x[r * stride + c]);
+    for (std::int64_t c = 0; c < cols; ++c) out[r * cols + c] = to_f32(x.data[r * x.stride + c]);
   }
   return wide;
 }
 
 // What mixed precision computes, in f32 arithmetic: a product of two bf16 is exact in it. No faster than f32.
-void gemm_bf16(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, const bf16* a,
-               std::int64_t lda, const bf16* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
-  const Tensor wide_a = trans_a ? widened(a, k, m, lda) : widened(a, m, k, lda);
-  const Tensor wide_b = trans_b ? widened(b, n, k, ldb) : widened(b, k, n, ldb);
-  cpu_kernels<float>(best_isa())
-      .gemm(trans_a, trans_b, m, n, k, 1, wide_a.data<float>(), trans_a ? m : k, wide_b.data<float>(),
-            trans_b ? k : n, beta, c, ldc);
+void gemm_bf16(Matrix<const bf16> a, Matrix<const bf16> b, Target<float> c) {
+  const Tensor wide_a = widened(a), wide_b = widened(b);
+  const Matrix<const float> left = matrix<float>(wide_a), right = matrix<float>(wide_b);
+  cpu_kernels<float>(best_isa()).gemm(a.transposed ? left.t() : left, b.transposed ? right.t() : right, c);
 }
 
 template <class T>

@@ -12,6 +12,10 @@ namespace costeff {
 
 enum class DType : std::uint8_t { f32, f64, bf16, i32 };
 
+// How the products of linear layers and attention multiply: in their tensors' own dtype or, of f32 tensors,
+// values rounded to bf16 with sums in f32 (Micikevicius et al., 2018, with bf16 for f16).
+enum class Precision : std::uint8_t { full, bf16 };
+
 // The upper half of an f32. Storage and conversion; arithmetic happens in f32.
 struct bf16 {
   std::uint16_t bits = 0;

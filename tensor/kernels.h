@@ -3,9 +3,9 @@
 // One table per element type (f32, f64) and backend. Pointers are to row-major arrays on the backend's
 // device; a shape stands in brackets where a pointer is named. Index arrays are i32. Kernels allocate nothing
 // (gemm_bf16 may take scratch from the device's allocator) and throw nothing: whoever calls them has checked
-// shapes and indices. A `beta` says what happens to what the output held: out = beta * out + result, and with
-// beta = 0 the old content is not read (it may be uninitialised). `beta` is 0 or 1 unless said otherwise. For
-// a given number of threads the order of every sum is fixed.
+// shapes and indices. A `keep` says what happens to what the output held: out = result + keep * out, and with
+// keep = 0 the old content is not read (it may be uninitialised). It is 0 or 1. A Target is an output with
+// its keep. For a given number of threads the order of every sum is fixed.
 //
 // An output overlaps no other argument, with these exceptions: it may be an input itself in scale, add,
 // multiply, tanh, dropout, softmax and log_softmax. Pointers within structures (Sequences) and `steps` are on
@@ -17,6 +17,7 @@
 
 #include "tensor/dtype.h"
 #include "tensor/math.h"
+#include "tensor/matrix.h"
 #include "tensor/philox.h"
 
 namespace costeff {
@@ -46,80 +47,137 @@ struct Range {
   std::int64_t non_finite = 0;
 };
 
+// dx = dy gelu'(x + bias), dbias = sum over rows of dx
+template <class T>
+struct BiasGeluBackward {
+  std::int64_t rows = 0, cols = 0;
+  const T* x = nullptr;     // [rows, cols]
+  const T* bias = nullptr;  // [cols]; null: none
+  const T* dy = nullptr;    // [rows, cols]
+  Target<T> dx;             // [rows, cols]
+  Target<T> dbias = {};     // [cols]; null: not wanted
+};
+
+// Layer norm over each row s = dropout(x + bias) + residual:
+//   xhat = (s - mean s) / sqrt(var s + eps),  y = gamma xhat + beta
+template <class T>
+struct LayerNormForward {
+  std::int64_t rows = 0, cols = 0;
+  const T* x = nullptr;     // [rows, cols]
+  const T* bias = nullptr;  // [cols]; null: none
+  Dropout dropout = {};
+  const T* residual = nullptr;  // [rows, cols]; null: none
+  const T* gamma = nullptr;     // [cols]
+  const T* beta = nullptr;      // [cols]
+  T eps = 0;
+  T* y = nullptr;     // [rows, cols]
+  T* xhat = nullptr;  // [rows, cols], for the backward; null: not kept
+  T* rstd = nullptr;  // [rows], 1 / sqrt(var s + eps), likewise
+};
+// With g = dy gamma:
+//   ds = rstd (g - mean g - xhat mean(g xhat)),  dresidual = ds,  dx = dropout mask * ds
+template <class T>
+struct LayerNormBackward {
+  std::int64_t rows = 0, cols = 0;
+  const T* xhat = nullptr;   // [rows, cols]
+  const T* rstd = nullptr;   // [rows]
+  const T* gamma = nullptr;  // [cols]
+  const T* dy = nullptr;     // [rows, cols]
+  Dropout dropout = {};
+  Target<T> dresidual = {};  // [rows, cols]; null: not wanted
+  Target<T> dx = {};         // [rows, cols]; null: not wanted
+};
+//   dgamma = sum over rows of dy xhat,  dbeta = sum over rows of dy
+template <class T>
+struct LayerNormParametersBackward {
+  std::int64_t rows = 0, cols = 0;
+  const T* xhat = nullptr;  // [rows, cols]
+  const T* dy = nullptr;    // [rows, cols]
+  Target<T> dgamma, dbeta;  // [cols]
+};
+
+// Attention of each head within each sequence of n tokens (Vaswani et al. 2017, Eq. 1), on Q, K, V and O of
+// [n, d], d = head_dim, and Z the dropout mask, 0 or 1 / (1 - p). The notation of all files:
+//   S = Q K^T / sqrt(d),  P = softmax(S),  P_drop = P Z (elementwise),  O = P_drop V
+// and backward:
+//   dV = P_drop^T dO,  dP_drop = dO V^T,  dP = dP_drop Z,  dS = P (dP - rowsum(P dP)),
+//   dQ = dS K / sqrt(d),  dK = dS^T Q / sqrt(d)
+// Keys beyond a sequence's real length get probability 0. Heads lie side by side. Operand is T or, in mixed
+// precision, bf16: then Q, K, V, dO (by the caller), P_drop and dS / sqrt(d) (by the kernels) are rounded
+// before they are multiplied, and sums are in f32.
+template <class T, class Operand = T>
+struct AttentionForward {
+  Sequences sequences = {};
+  std::int64_t heads = 0, head_dim = 0;
+  Dropout dropout = {};
+  const Operand* qkv = nullptr;  // [tokens, 3 * heads * head_dim]
+  T* out = nullptr;              // [tokens, heads * head_dim]
+  // What the backward makes P of; null: not kept. P itself, for sequence s a [heads, n, n] array from element
+  // heads * pairs[s] on; in mixed precision log sum_j exp(S_ij) of each query, [tokens, heads].
+  T* kept = nullptr;
+  T* workspace = nullptr;  // of attention_workspace() elements
+};
+template <class T, class Operand = T>
+struct AttentionBackward {
+  Sequences sequences = {};
+  std::int64_t heads = 0, head_dim = 0;
+  Dropout dropout = {};
+  const Operand* qkv = nullptr;   // [tokens, 3 * heads * head_dim]
+  const T* kept = nullptr;        // of the forward
+  const Operand* dout = nullptr;  // [tokens, heads * head_dim]
+  Target<T> dqkv = {};            // [tokens, 3 * heads * head_dim]
+  T* workspace = nullptr;
+};
+
 template <class T>
 struct Kernels {
-  // ---- matrix product: c[m,n] = alpha op(a)[m,k] op(b)[k,n] + beta c; op transposes where `trans_` says so;
-  // ld*: row strides; any beta
-  void (*gemm)(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha,
-               const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
-  // c[m,n] = op(a) op(b) + beta c of bf16 matrices, summed up in f32: mixed precision. In the table of f32
-  // only.
-  void (*gemm_bf16)(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, const bf16* a,
-                    std::int64_t lda, const bf16* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+  // ---- matrix product: c = a b, c [a.rows, b.cols] without gaps between its rows
+  void (*gemm)(Matrix<const T> a, Matrix<const T> b, Target<T> c);
+  // of bf16 matrices, summed up in f32: mixed precision. In the table of f32 only.
+  void (*gemm_bf16)(Matrix<const bf16> a, Matrix<const bf16> b, Target<T> c);
 
   // ---- elementwise, n elements
-  void (*scale)(std::int64_t n, T alpha, const T* x, T beta, T* y);        // y = alpha x + beta y, any beta
-  void (*add)(std::int64_t n, const T* a, const T* b, T* y);               // y = a + b
-  void (*multiply)(std::int64_t n, const T* a, const T* b, T beta, T* y);  // y = a b + beta y
-  void (*tanh)(std::int64_t n, const T* x, T* y);                          // y = tanh x
-  void (*tanh_backward)(std::int64_t n, const T* y, const T* dy, T beta,
-                        T* dx);                                                // dx = dy (1 - y^2) + beta dx
-  void (*dropout)(std::int64_t n, Dropout dropout, const T* x, T beta, T* y);  // also its own backward
-  void (*round_bf16)(std::int64_t n, const T* x, bf16* y);                     // to the nearest, ties to even
+  // y = alpha x
+  void (*scale)(std::int64_t n, T alpha, const T* x, T keep, T* y);
+  // y = a + b
+  void (*add)(std::int64_t n, const T* a, const T* b, T* y);
+  // y = a b
+  void (*multiply)(std::int64_t n, const T* a, const T* b, T keep, T* y);
+  // y = tanh x
+  void (*tanh)(std::int64_t n, const T* x, T* y);
+  // dx = dy (1 - y^2)
+  void (*tanh_backward)(std::int64_t n, const T* y, const T* dy, T keep, T* dx);
+  // y = x Z, Z the dropout mask: also its own backward
+  void (*dropout)(std::int64_t n, Dropout dropout, const T* x, T keep, T* y);
+  // to the nearest, ties to even
+  void (*round_bf16)(std::int64_t n, const T* x, bf16* y);
 
   // ---- rows with a bias: x, y [rows, cols], bias [cols]
-  void (*fill_rows)(std::int64_t rows, std::int64_t cols, const T* bias, T* y);  // every row of y = bias
-  void (*sum_rows)(std::int64_t rows, std::int64_t cols, const T* x, T beta,
-                   T* sum);  // sum[cols] = sum over rows of x + beta sum
+  // every row of y = bias
+  void (*fill_rows)(std::int64_t rows, std::int64_t cols, const T* bias, T* y);
+  // sum[cols] = sum over rows of x
+  void (*sum_rows)(std::int64_t rows, std::int64_t cols, const T* x, T keep, T* sum);
   // y = gelu(x + bias); bias may be null
   void (*bias_gelu)(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, T* y);
-  // dx = dy gelu'(x + bias) + beta dx; dbias (may be null) = sum over rows of dy gelu'(x + bias) + dbias_beta
-  // dbias
-  void (*bias_gelu_backward)(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, const T* dy,
-                             T beta, T* dx, T dbias_beta, T* dbias);
+  void (*bias_gelu_backward)(const BiasGeluBackward<T>& call);
 
   // ---- softmax over each row of [rows, cols]
   void (*softmax)(std::int64_t rows, std::int64_t cols, const T* x, T* y);
-  void (*softmax_backward)(std::int64_t rows, std::int64_t cols, const T* y, const T* dy, T beta, T* dx);
+  void (*softmax_backward)(std::int64_t rows, std::int64_t cols, const T* y, const T* dy, T keep, T* dx);
   void (*log_softmax)(std::int64_t rows, std::int64_t cols, const T* x, T* y);
-  void (*log_softmax_backward)(std::int64_t rows, std::int64_t cols, const T* y, const T* dy, T beta, T* dx);
+  void (*log_softmax_backward)(std::int64_t rows, std::int64_t cols, const T* y, const T* dy, T keep, T* dx);
 
-  // ---- layer norm over each row: xhat = (s - mean) / sqrt(var + eps), y = gamma xhat + beta_, with
-  //      s = dropout(x + bias) + residual; bias and residual may be null. xhat [rows, cols] and rstd [rows],
-  //      1 / sqrt(var + eps), serve the backward; each may be null: not kept.
-  void (*layer_norm)(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, Dropout dropout,
-                     const T* residual, const T* gamma, const T* beta_, T eps, T* y, T* xhat, T* rstd);
-  // ds = rstd (dy gamma - mean(dy gamma) - xhat mean(dy gamma xhat)); dresidual (may be null) = ds +
-  // residual_beta dresidual; dx (may be null) = dropout mask * ds + x_beta dx
-  void (*layer_norm_backward)(std::int64_t rows, std::int64_t cols, const T* xhat, const T* rstd,
-                              const T* gamma, const T* dy, Dropout dropout, T residual_beta, T* dresidual,
-                              T x_beta, T* dx);
-  // dgamma = sum over rows of dy xhat + beta dgamma, dbeta = sum over rows of dy + beta dbeta
-  void (*layer_norm_parameters_backward)(std::int64_t rows, std::int64_t cols, const T* xhat, const T* dy,
-                                         T gamma_beta, T* dgamma, T beta_beta, T* dbeta);
+  // ---- layer norm
+  void (*layer_norm)(const LayerNormForward<T>& call);
+  void (*layer_norm_backward)(const LayerNormBackward<T>& call);
+  void (*layer_norm_parameters_backward)(const LayerNormParametersBackward<T>& call);
 
-  // ---- attention within each sequence, heads side by side: qkv [tokens, 3 * heads * head_dim], out [tokens,
-  // heads * head_dim],
-  //      probabilities: for sequence s a [heads, n, n] array from element heads * pairs[s] on (before
-  //      dropout; null: not kept). Keys beyond a sequence's real length get probability 0. `workspace` has
-  //      attention_workspace() elements.
+  // ---- attention; with bf16 in the table of f32 only
   std::int64_t (*attention_workspace)(std::int64_t longest, std::int64_t head_dim);
-  void (*attention)(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv,
-                    Dropout dropout, T* out, T* probabilities, T* workspace);
-  // dqkv = the gradient + beta dqkv
-  void (*attention_backward)(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv,
-                             const T* probabilities, Dropout dropout, const T* dout, T beta, T* dqkv,
-                             T* workspace);
-
-  // ---- attention in mixed precision, in the table of f32 only: as above, with q, k, v and dout rounded to
-  // bf16 by the caller, and dropout(P) and dS (kernels' files) before they are multiplied; sums in f32. The
-  // backward makes P anew from log_sums [tokens, heads], log sum_j exp(q_i k_j / sqrt(d)) of each query
-  // (null: not kept), so that nothing of the size of P is in memory.
-  void (*attention_bf16)(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
-                         Dropout dropout, T* out, T* log_sums, T* workspace);
-  void (*attention_bf16_backward)(Sequences sequences, std::int64_t heads, std::int64_t head_dim,
-                                  const bf16* qkv, const T* log_sums, Dropout dropout, const bf16* dout,
-                                  T beta, T* dqkv, T* workspace);
+  void (*attention)(const AttentionForward<T>& call);
+  void (*attention_backward)(const AttentionBackward<T>& call);
+  void (*attention_bf16)(const AttentionForward<T, bf16>& call);
+  void (*attention_bf16_backward)(const AttentionBackward<T, bf16>& call);
 
   // ---- rows by index: y[i] = table[index[i]]; table[index[i]] += y[i], in the order of i
   void (*gather_rows)(std::int64_t n, std::int64_t cols, const T* table, const std::int32_t* index, T* y);
@@ -129,9 +187,9 @@ struct Kernels {
   void (*add_gathered_rows)(std::int64_t n, std::int64_t cols, const T* x, const T* a, const std::int32_t* ia,
                             const T* b, const std::int32_t* ib, T* y);
   // mean[s] = mean over the real rows of sequence s of x; backward: dx = dmean[s] / length on real rows, 0 on
-  // padding, + beta dx
+  // padding
   void (*sequence_mean)(Sequences sequences, std::int64_t cols, const T* x, T* mean);
-  void (*sequence_mean_backward)(Sequences sequences, std::int64_t cols, const T* dmean, T beta, T* dx);
+  void (*sequence_mean_backward)(Sequences sequences, std::int64_t cols, const T* dmean, T keep, T* dx);
 
   // ---- reductions and losses; scalars are written to `out[1]`
   void (*sum)(std::int64_t n, const T* x, T* out);
@@ -142,16 +200,14 @@ struct Kernels {
   Range (*range)(std::int64_t n, const T* x);
   // -mean over rows of sum_c target[r, c] log_p[r, c]; where the target is 0, a log_p of -inf counts 0
   void (*cross_entropy)(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T* out);
-  // dz = scale * (e^log_p * sum_c target - target) + beta dz: the gradient with respect to the logits under
-  // log_p
+  // dz = scale * (e^log_p * sum_c target - target): the gradient with respect to the logits under log_p
   void (*cross_entropy_backward)(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target,
-                                 T scale, T beta, T* dz);
-  // scale * sum over rows of w[r] sum_c (a[r, c] - b[r, c])^2, w null: 1; backward: da = scale w (a - b) +
-  // beta da
+                                 T scale, T keep, T* dz);
+  // scale * sum over rows of w[r] sum_c (a[r, c] - b[r, c])^2, w null: 1; backward: da = scale w (a - b)
   void (*squared_error)(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a, const T* b,
                         T* out);
   void (*squared_error_backward)(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a,
-                                 const T* b, T beta, T* da);
+                                 const T* b, T keep, T* da);
 
   // ---- optimiser: one step on n parameters, g their gradient
   void (*adamw)(std::int64_t n, math::AdamStep step, T* w, const T* g, T* m, T* v);

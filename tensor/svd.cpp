@@ -139,8 +139,8 @@ TruncatedSvd compute(const Tensor& w, std::int64_t rank, std::span<const double>
   // W V is right where U S would need a division by small singular values, and serves rows of weight 0.
   std::vector<double> left(static_cast<std::size_t>(std::min(rows, kBlockRows) * rank));
   for_each_block<T>(w, [&](std::int64_t begin, std::int64_t count, const double* block) {
-    kernels<double>(kCpu).gemm(false, false, count, rank, columns, 1, block, columns, right.data(), rank, 0,
-                               left.data(), rank);
+    kernels<double>(kCpu).gemm({block, count, columns, columns}, {right.data(), columns, rank, rank},
+                               {left.data()});
     std::transform(left.begin(), left.begin() + count * rank, svd.left.host<T>() + begin * rank, narrow);
   });
   for (std::int64_t r = 0; r < std::min(rows, columns); ++r) {

@@ -10,6 +10,7 @@
 
 #include "tensor/allocator.h"
 #include "tensor/dtype.h"
+#include "tensor/matrix.h"
 #include "tensor/shape.h"
 
 namespace costeff {
@@ -80,6 +81,13 @@ class Tensor {
   Shape shape_;
   DType dtype_ = DType::f32;
 };
+
+// The tensor as a matrix for kernels: its last extent the columns, all others rows.
+template <class T>
+Matrix<const T> matrix(const Tensor& tensor) {
+  const std::int64_t cols = tensor.shape().cols();
+  return {tensor.data<T>(), tensor.shape().rows(), cols, cols};
+}
 
 // "f32 [8, 768]"
 std::string describe(const Tensor& tensor);

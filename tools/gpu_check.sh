@@ -76,14 +76,14 @@ if grep -q 'SKIPPED' <<<"$reason"; then
   exit 1
 fi
 check "runtime" tests "$test_cuda" --gtest_filter='CudaRuntime.*'
-check "kernels f64" tests "$test_cuda" --gtest_filter='CudaKernel/GpuF64.*'
-check "kernels f32" tests "$test_cuda" --gtest_filter='CudaKernel/GpuF32.*'
+check "kernels f64" tests "$test_cuda" --gtest_filter='Cuda*/GpuF64.*'
+check "kernels f32" tests "$test_cuda" --gtest_filter='Cuda*/GpuF32.*'
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 for tool in memcheck racecheck; do
   if [[ -z $sanitizer ]]; then
     record "$tool" "not run" 0 # no compute-sanitizer here
   else
-    check "$tool" tests timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 1 "$test_cuda" --gtest_filter='CudaKernel/GpuF32.*'
+    check "$tool" tests timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 1 "$test_cuda" --gtest_filter='Cuda*/GpuF32.*'
   fi
 done
 

@@ -45,7 +45,7 @@ class GradientAuditor {
  private:
   // The whole loss alone, both ways.
   static std::array<Lane, 2> joint_lanes(const Variable& loss) {
-    return {Lane{{loss, {}}, false}, Lane{{loss, {}}, true}};
+    return {Lane{{loss, {}}, &kGradientRescale}, Lane{{loss, {}}}};
   }
   Variable record(Tape& tape, const Batch& batch) const;
   Norms norms(Tape& tape, const Variable& loss) const;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "autograd/ops.h"
+#include "costeff/train/losses.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {
@@ -33,21 +35,22 @@ std::vector<LossRoot> loss_roots(Tape& tape, const Variable& loss) {
     const std::int32_t producer = tape.node(id).producer;
     if (c == 0 || producer < 0) continue;
     const Record& record = tape.records()[static_cast<std::size_t>(producer)];
-    if (record.op->name == "add" || record.op->name == "scale") {
-      const double factor = record.op->name == "scale" ? record.attribute(0) : 1;
+    if (record.op == &kAdd || record.op == &kScale) {
+      const double factor = record.op == &kScale ? std::get<0>(record.attributes<1>()) : 1;
       for (const NodeId input : record.inputs) {
         if (input != kNoNode) coefficients[static_cast<std::size_t>(input)] += c * factor;
       }
       continue;
     }
-    const bool exit = record.tags.loss == "soft" || record.tags.loss == "hard";
-    if (!exit && record.tags.loss != "features") {
+    const Symbol* kind = record.tags.loss;
+    const bool exit = kind == &kSoftLoss || kind == &kHardLoss;
+    if (!exit && kind != &kFeatureLoss) {
       fail("audit: '{}' is a term of the loss, and nothing says which: its record has no loss tag",
            tape.path(record.path));
     }
     const Node& node = tape.node(id);
-    roots.push_back({Variable(Tensor::zeros(node.shape, node.dtype), &tape, id),
-                     std::string(record.tags.loss), exit ? record.tags.exit : record.tags.layer, c});
+    roots.push_back({Variable(Tensor::zeros(node.shape, node.dtype), &tape, id), std::string(kind->name),
+                     exit ? record.tags.exit : record.tags.layer, c});
   }
   std::stable_sort(roots.begin(), roots.end(), [](const LossRoot& a, const LossRoot& b) {
     return std::pair(order_of(a.kind), a.place) < std::pair(order_of(b.kind), b.place);
@@ -56,15 +59,16 @@ std::vector<LossRoot> loss_roots(Tape& tape, const Variable& loss) {
 }
 
 std::vector<Lane> lanes_of(std::span<const LossRoot> roots, const Variable& loss, bool rescale) {
+  const Op* identity = rescale ? nullptr : &kGradientRescale;
   std::vector<Lane> lanes;
   lanes.reserve(roots.size() + 1);
   for (const LossRoot& root : roots) {
     const Variable& term = root.variable;
     const bool moves = term.tape()->node(term.node()).requires_gradient;
     const Tensor coefficient = Tensor::full(term.shape(), root.coefficient, term.dtype());
-    lanes.push_back({moves ? Root{term, coefficient} : Root{}, rescale});
+    lanes.push_back({moves ? Root{term, coefficient} : Root{}, identity});
   }
-  lanes.push_back({{loss, {}}, rescale});
+  lanes.push_back({{loss, {}}, identity});
   return lanes;
 }
 

@@ -26,7 +26,8 @@ struct LossRoot {
 std::vector<LossRoot> loss_roots(Tape& tape, const Variable& loss);
 
 // A lane for each term, times its coefficient, then one for the loss whole. A term that nothing trained
-// stands behind has a lane that reaches nothing.
+// stands behind has a lane that reaches nothing. Without `rescale` gradients pass gradient_rescale records as
+// they are.
 std::vector<Lane> lanes_of(std::span<const LossRoot> roots, const Variable& loss, bool rescale);
 
 }  // namespace costeff::audit

@@ -6,22 +6,22 @@
 #include <map>
 
 #include "autograd/ops.h"
+#include "costeff/exits/multi_exit.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {
 namespace {
 
-PathPart part_of(const Record& record, const std::string& path, const std::string& term) {
+PathPart part_of(const Tags& tags, const std::string& term) {
   using Kind = PathPart::Kind;
-  const std::int64_t layer = record.tags.layer;
+  const std::int64_t layer = tags.layer;
   if (!term.empty()) return {Kind::loss, -1, term};
-  if (path.starts_with("exit."))
-    return {Kind::exit, record.tags.exit, fmt::format("exit {}", record.tags.exit)};
-  if (path == "equalise.state") return {Kind::rescale, layer, fmt::format("h_{}", layer)};
-  if (path == "equalise.branch")
+  if (tags.part == &kExitPart) return {Kind::exit, tags.exit, fmt::format("exit {}", tags.exit)};
+  if (tags.part == &kRescaledState) return {Kind::rescale, layer, fmt::format("h_{}", layer)};
+  if (tags.part == &kRescaledBranch)
     return {Kind::rescale, layer, fmt::format("h_{} to layer {}", layer, layer + 1)};
-  if (layer == 0) return {Kind::embeddings, layer, "embeddings"};
-  if (path.ends_with(".ffn")) return {Kind::ffn, layer, fmt::format("layer {} ffn", layer)};
+  if (tags.part == &kEmbeddingsPart) return {Kind::embeddings, layer, "embeddings"};
+  if (tags.part == &kFfnPart) return {Kind::ffn, layer, fmt::format("layer {} ffn", layer)};
   return {Kind::attention, layer, fmt::format("layer {} attention", layer)};
 }
 
@@ -60,7 +60,7 @@ class Walk {
     s.output = output.shape;
     s.node = r.output;
     s.gradient = norm_of(trace_.gradient(r.output));
-    if (r.op->name == "gradient_rescale") s.factor = r.attribute(0);
+    if (r.op == &kGradientRescale) s.factor = std::get<0>(r.attributes<1>());
     s.part = enter_part(r, s);
     s.readers = readers(r.output, s.part);
     for (std::size_t i = 0; i < r.inputs.size(); ++i) {
@@ -74,7 +74,7 @@ class Walk {
 
   std::size_t enter_part(const Record& record, const PathStep& s) {
     const auto term = terms_.find(record.output);
-    PathPart part = part_of(record, s.path, term == terms_.end() ? "" : term->second);
+    PathPart part = part_of(record.tags, term == terms_.end() ? "" : term->second);
     const auto [place, is_new] = parts_.try_emplace(part.name, path_.parts.size());
     if (is_new) {
       part.gradient = s.gradient;

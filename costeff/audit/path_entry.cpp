@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "autograd/gradient_check.h"
+#include "autograd/ops.h"
 #include "tensor/error.h"
 
 namespace costeff::audit {
@@ -90,20 +91,19 @@ EntryReading explain(const Reader& reader) {
   const Record& r = reader.record();
   EntryReading reading{.record = reader.index, .op = r.op, .path = reader.trace.tape().path(r.path)};
   reading.rows = reader.dy().shape().rows();
-  const std::string_view op = r.op->name;
-  if (op == "linear") {
+  if (r.op == &kLinear) {
     explain_linear(reading, reader);
-  } else if (op == "bias_gelu") {
+  } else if (r.op == &kBiasGelu) {
     explain_gelu_bias(reading, reader);
-  } else if (op == "layer_norm" || op == "bias_dropout_residual_layer_norm") {
-    explain_norm(reading, reader, op == "layer_norm" ? 1 : 3);
-  } else if (op == "embedding") {
+  } else if (r.op == &kLayerNorm || r.op == &kFusedLayerNorm) {
+    explain_norm(reading, reader, r.op == &kLayerNorm ? 1 : 3);
+  } else if (r.op == &kEmbedding) {
     explain_lookup(reading, reader, r.saved(0));
-  } else if (op == "add_embeddings") {
+  } else if (r.op == &kAddEmbeddings) {
     explain_lookup(reading, reader, r.saved(reader.input - 1));
   } else {
-    fail("op {} at '{}' reads a weight, and costeff audit does not know how its gradient comes about", op,
-         reading.path);
+    fail("op {} at '{}' reads a weight, and costeff audit does not know how its gradient comes about",
+         r.op->name, reading.path);
   }
   std::stable_sort(reading.terms.begin(), reading.terms.end(), [](const EntryTerm& a, const EntryTerm& b) {
     return std::abs(a.product) > std::abs(b.product);

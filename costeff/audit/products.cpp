@@ -32,8 +32,8 @@ void add_products(const Tensor& values, std::span<const std::size_t> lanes, std:
         const auto lane = static_cast<std::int64_t>(lanes[static_cast<std::size_t>(r)]);
         std::copy_n(values.host<T>() + lane * n + begin, width, piece.host<T>() + r * width);
       }
-      k.gemm(false, true, rows, rows, width, T(1), piece.data<T>(), width, piece.data<T>(), width, T(0),
-             found.data<T>(), rows);
+      const Matrix<const T> gradients{piece.data<T>(), rows, width, width};
+      k.gemm(gradients, gradients.t(), {found.data<T>()});
       for (std::size_t a = 0; a < lanes.size(); ++a) {
         for (std::size_t b = 0; b < lanes.size(); ++b)
           products[lanes[a] * count + lanes[b]] += static_cast<double>(found.host<T>()[a * lanes.size() + b]);

@@ -5,13 +5,15 @@ namespace {
 
 // s1 = 1/(L-k+1) on h_k, before anything reads it.
 Variable rescale_state(Forward& forward, const Variable& state, std::int64_t k, std::int64_t layers) {
-  const Scope scope(forward.tape(), "equalise.state", {.layer = static_cast<std::int32_t>(k)});
+  const Scope scope(forward.tape(), kRescaledState.name,
+                    {.layer = static_cast<std::int32_t>(k), .part = &kRescaledState});
   return gradient_rescale(state, 1.0 / static_cast<double>(layers - k + 1));
 }
 
 // s2 = L-k on the branch from h_k to layer k+1.
 Variable rescale_branch(Forward& forward, const Variable& state, std::int64_t k, std::int64_t layers) {
-  const Scope scope(forward.tape(), "equalise.branch", {.layer = static_cast<std::int32_t>(k)});
+  const Scope scope(forward.tape(), kRescaledBranch.name,
+                    {.layer = static_cast<std::int32_t>(k), .part = &kRescaledBranch});
   return gradient_rescale(state, static_cast<double>(layers - k));
 }
 

@@ -19,6 +19,8 @@ namespace costeff {
 
 // A batch's rows as the model reads them.
 TokenBatch token_batch(const Batch& batch);
+// Equalisation's records on the tape (Tags::part): of the state h_k, of the branch from it to layer k + 1.
+inline constexpr Symbol kRescaledState{"equalise.state"}, kRescaledBranch{"equalise.branch"};
 
 struct MultiExitOutputs {
   std::int64_t first = 1;        // the number of the exit of logits[0]

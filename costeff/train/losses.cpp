@@ -12,13 +12,13 @@ void include(Variable& total, const Variable& term) {
 
 // Calls term(i, z_i) for each exit and adds up, each under the exit's tags.
 template <class F>
-Variable over_exits(const MultiExitOutputs& student, std::string_view loss, ExitWeights weights, F&& term) {
+Variable over_exits(const MultiExitOutputs& student, const Symbol& loss, ExitWeights weights, F&& term) {
   const auto depths =
       static_cast<double>((student.first + student.last()) * (student.last() - student.first + 1)) / 2;
   Variable total;
   for (std::int64_t i = student.first; i <= student.last(); ++i) {
     const Variable& logits = student.exit(i);
-    const Scope scope(logits.tape(), "loss", {.exit = static_cast<std::int32_t>(i), .loss = loss});
+    const Scope scope(logits.tape(), "loss", {.exit = static_cast<std::int32_t>(i), .loss = &loss});
     const Variable value = term(i, logits);
     include(total, weights == ExitWeights::equal ? value : scale(value, static_cast<double>(i) / depths));
   }
@@ -54,7 +54,7 @@ Variable weighted_features(const MultiExitOutputs& student, const TeacherOutputs
   Variable total;
   for (std::size_t i = 0; i < student.hidden.size(); ++i) {
     const Variable& h = student.hidden[i];
-    const Scope scope(h.tape(), "loss", {.layer = static_cast<std::int32_t>(i), .loss = "features"});
+    const Scope scope(h.tape(), "loss", {.layer = static_cast<std::int32_t>(i), .loss = &kFeatureLoss});
     include(total, weighted_squared_error(h, Variable(teacher.hidden[taught_by(i)]), weights));
   }
   return total;
@@ -102,17 +102,17 @@ Variable hard_loss(const MultiExitOutputs& student, const Batch& batch, ExitWeig
   if (any.shape()[1] == 1) {
     const Tensor scores =
         Tensor::from(std::span(batch.scores), {rows, 1}).to(any.dtype()).to(any.value().device());
-    return over_exits(student, "hard", weights,
+    return over_exits(student, kHardLoss, weights,
                       [&](std::int64_t, const Variable& z) { return mean_squared_error(z, scores); });
   }
   const Tensor labels = Tensor::from(std::span(batch.labels), {rows});
-  return over_exits(student, "hard", weights,
+  return over_exits(student, kHardLoss, weights,
                     [&](std::int64_t, const Variable& z) { return cross_entropy(z, labels); });
 }
 
 Variable prediction_loss(const MultiExitOutputs& student, const TeacherOutputs& teacher, double temperature,
                          ExitWeights weights) {
-  return over_exits(student, "soft", weights, [&](std::int64_t i, const Variable& z) {
+  return over_exits(student, kSoftLoss, weights, [&](std::int64_t i, const Variable& z) {
     const Tensor& target = teacher.exit(i);
     return z.shape()[1] == 1 ? mean_squared_error(z, Variable(target))
                              : soft_cross_entropy(z, target, temperature);

@@ -10,6 +10,9 @@
 
 namespace costeff {
 
+// The terms of a loss on the tape (Tags::loss).
+inline constexpr Symbol kHardLoss{"hard"}, kSoftLoss{"soft"}, kFeatureLoss{"features"};
+
 // What a student learns from: logits and hidden states, without gradients.
 struct TeacherOutputs {
   std::int64_t first = 1;      // the exit of logits[0]

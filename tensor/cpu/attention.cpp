@@ -46,12 +46,13 @@ COSTEFF_INLINE void normalise_row(std::int64_t n, std::int64_t tokens, T* row, c
 }
 
 template <class T>
-void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv, Dropout dropout,
-               T* out, T* probabilities, T* workspace) {
+void attention(const AttentionForward<T>& call) {
   using S = Simd<T>;
+  const std::int64_t heads = call.heads, head_dim = call.head_dim;
+  const T* qkv = call.qkv;
   const std::int64_t width = heads * head_dim, stride = 3 * width, d = round_up(head_dim, S::kLanes);
   const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim)));
-  for_each_head<T>(sequences, heads, head_dim, workspace, [=](const HeadTask<T>& task) {
+  for_each_head<T>(call.sequences, heads, head_dim, call.workspace, [=](const HeadTask<T>& task) {
     const std::int64_t n = round_up(task.keys, S::kLanes);
     const T* q = qkv + task.first_row * stride +
                  task.head * head_dim;  // [tokens, head_dim], rows `stride` apart; k and v likewise
@@ -68,8 +69,8 @@ void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, c
     for (std::int64_t i = 0; i < task.tokens; i += kQueryBlock) {
       const std::int64_t rows = smaller(kQueryBlock, task.tokens - i);
       multiply_panel<false>(rows, n, head_dim, q + i * stride, stride, 1, kt, n, scores, n);
-      const T* mask = mask_of_rows(dropout, task, i, rows, buffer);
-      T* kept = probabilities == nullptr ? nullptr : probabilities + task.first_pair + i * task.tokens;
+      const T* mask = mask_of_rows(call.dropout, task, i, rows, buffer);
+      T* kept = call.kept == nullptr ? nullptr : call.kept + task.first_pair + i * task.tokens;
       for (std::int64_t g = 0; g < rows; g += group) {
         const std::int64_t until = smaller(g + group, rows);
         for (std::int64_t r = g; r < until; ++r) shift_row<T>(n, scale, tail, scores + r * n);
@@ -83,7 +84,7 @@ void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, c
           }
         }
       }
-      T* o = out + (task.first_row + i) * width + task.head * head_dim;
+      T* o = call.out + (task.first_row + i) * width + task.head * head_dim;
       multiply_panel<false>(rows, head_dim, task.keys, scores, n, 1, v, d, o, width);
     }
   });

@@ -63,7 +63,7 @@ COSTEFF_INLINE void for_each_head(const Sequences& sequences, std::int64_t heads
     for (std::int64_t item = 0; item < items; ++item) run(item, 0);
     return;
   }
-  // Neighbouring heads share pages, and one prefetches the next: as many in a row as still keep the threads
+  // Neighbouring heads share pages, and one prefetches the next: as many in a row as still keeps the threads
   // even.
   const std::int64_t even = items / (16 * omp_get_max_threads());
   const std::int64_t chunk = even < 1 ? 1 : smaller(even, heads);

@@ -1,5 +1,5 @@
-// Gradients of attention (tensor/cpu/attention.cpp): with P' = dropout(P) and dP = mask * (dO V^T),
-//   dV = P'^T dO,  dS = P (dP - rowsum(P dP)) / sqrt(d),  dQ = dS K,  dK = dS^T Q.
+// Gradients of attention, as AttentionBackward in tensor/kernels.h has them. Scratch holds dS / sqrt(d), so
+// that dQ and dK need no more scaling.
 #include <cmath>
 
 #include "tensor/cpu/attention.h"
@@ -7,7 +7,7 @@
 namespace costeff::COSTEFF_ISA {
 namespace {
 
-// dropped[keys] = P' for one row.
+// dropped[keys] = P_drop for one row.
 template <class T>
 COSTEFF_INLINE void drop_row(std::int64_t keys, const T* p, const T* mask, T* dropped) {
   using S = Simd<T>;
@@ -17,7 +17,7 @@ COSTEFF_INLINE void drop_row(std::int64_t keys, const T* p, const T* mask, T* dr
   }
 }
 
-// ds[keys] holds dO V^T and becomes dS, for one row: rowsum(P dP) = rowsum(P' dO V^T), P dP = P' dO V^T.
+// ds[keys] holds dP_drop and becomes dS / sqrt(d), for one row: as dP = dP_drop Z, P dP = P_drop dP_drop.
 template <class T>
 COSTEFF_INLINE void softmax_backward_row(std::int64_t keys, T scale, const T* p, const T* dropped, T* ds) {
   using S = Simd<T>;
@@ -42,15 +42,15 @@ COSTEFF_INLINE void write_rows(const HeadTask<T>& task, std::int64_t head_dim, c
 }
 
 template <bool kAdd, class T>
-void head_backward(const HeadTask<T>& task, std::int64_t heads, std::int64_t head_dim, const T* qkv,
-                   const T* probabilities, const Dropout& dropout, const T* dout, T* dqkv) {
+void head_backward(const HeadTask<T>& task, const AttentionBackward<T>& call) {
   using S = Simd<T>;
+  const std::int64_t heads = call.heads, head_dim = call.head_dim;
   const std::int64_t width = heads * head_dim, stride = 3 * width, d = round_up(head_dim, S::kLanes);
   const std::int64_t n = round_up(task.keys, S::kLanes);
   const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   const std::int64_t corner = task.first_row * stride + task.head * head_dim;
-  const T* q = qkv + corner;  // [tokens, head_dim], rows `stride` apart; k and v likewise
-  T* dq = dqkv + corner;
+  const T* q = call.qkv + corner;  // [tokens, head_dim], rows `stride` apart; k and v likewise
+  T* dq = call.dqkv.data + corner;
   ScratchCutter<T> cut{task.scratch};
   T *vt = cut.take(d * n), *k = cut.take(n * d), *dk = cut.take(n * d), *dv = cut.take(n * d);
   T *q_block = cut.take(kQueryBlock * d), *do_block = cut.take(kQueryBlock * d);
@@ -59,10 +59,10 @@ void head_backward(const HeadTask<T>& task, std::int64_t heads, std::int64_t hea
   pack_rows(task.keys, head_dim, q + width, stride, k, d);
   for (std::int64_t i = 0; i < task.tokens; i += kQueryBlock) {
     const std::int64_t rows = smaller(kQueryBlock, task.tokens - i);
-    const T* p = probabilities + task.first_pair + i * task.tokens;  // [rows, tokens]
-    const T* mask = mask_of_rows(dropout, task, i, rows, buffer);
+    const T* p = call.kept + task.first_pair + i * task.tokens;  // [rows, tokens]
+    const T* mask = mask_of_rows(call.dropout, task, i, rows, buffer);
     pack_rows(rows, head_dim, q + i * stride, stride, q_block, d);
-    const T* do_rows = dout + (task.first_row + i) * width + task.head * head_dim;
+    const T* do_rows = call.dout + (task.first_row + i) * width + task.head * head_dim;
     pack_rows(rows, head_dim, do_rows, width, do_block, d);
     for (std::int64_t r = 0; r < rows; ++r) {
       drop_row(task.keys, p + r * task.tokens, mask == nullptr ? nullptr : mask + r * task.tokens,
@@ -92,14 +92,12 @@ void head_backward(const HeadTask<T>& task, std::int64_t heads, std::int64_t hea
 }
 
 template <class T>
-void attention_backward(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv,
-                        const T* probabilities, Dropout dropout, const T* dout, T beta, T* dqkv,
-                        T* workspace) {
-  for_each_head<T>(sequences, heads, head_dim, workspace, [=](const HeadTask<T>& task) {
-    if (beta == T(0)) {
-      head_backward<false>(task, heads, head_dim, qkv, probabilities, dropout, dout, dqkv);
+void attention_backward(const AttentionBackward<T>& call) {
+  for_each_head<T>(call.sequences, call.heads, call.head_dim, call.workspace, [=](const HeadTask<T>& task) {
+    if (call.dqkv.keep == T(0)) {
+      head_backward<false>(task, call);
     } else {
-      head_backward<true>(task, heads, head_dim, qkv, probabilities, dropout, dout, dqkv);
+      head_backward<true>(task, call);
     }
   });
 }

@@ -1,6 +1,6 @@
-// Attention in mixed precision: as attention.cpp and attention_backward.cpp have it, with q, k, v,
-// dropout(P), dO and dS rounded to bf16 before they are multiplied. Plain arithmetic in f32: it gives the
-// numbers of a GPU, not its speed. P is made anew from the scores and the row's log_sum.
+// Attention in mixed precision (tensor/kernels.h): as attention.cpp and attention_backward.cpp have it, with
+// Q, K, V, P_drop, dO and dS / sqrt(d) rounded to bf16 before they are multiplied. Plain arithmetic in f32:
+// it gives the numbers of a GPU, not its speed. P is made anew from the scores and the row's log_sum.
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -41,7 +41,7 @@ struct Head {
   float scale;
 };
 
-// dropped = P', a row of P after dropout, rounded; it may be p itself.
+// dropped = P_drop, a row of it, rounded; it may be p itself.
 void drop(std::int64_t keys, const float* p, const float* mask, float* dropped) {
   for (std::int64_t c = 0; c < keys; ++c) dropped[c] = rounded(mask == nullptr ? p[c] : p[c] * mask[c]);
 }
@@ -55,9 +55,11 @@ float log_sum(std::int64_t keys, float scale, const float* scores) {
   return top * scale + std::log(sum);
 }
 
-void attention_bf16(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
-                    Dropout dropout, float* out, float* log_sums, float* workspace) {
-  for_each_head<float>(sequences, heads, head_dim, workspace, [=](const HeadTask<float>& task) {
+void attention_bf16(const AttentionForward<float, bf16>& call) {
+  const std::int64_t heads = call.heads, head_dim = call.head_dim;
+  const bf16* qkv = call.qkv;
+  float *out = call.out, *log_sums = call.kept;
+  for_each_head<float>(call.sequences, heads, head_dim, call.workspace, [=](const HeadTask<float>& task) {
     const Head head(task, heads, head_dim);
     const std::int64_t stride = 3 * head.width, n = head.n, d = head.d;
     const bf16* q = qkv + head.corner;
@@ -70,7 +72,7 @@ void attention_bf16(Sequences sequences, std::int64_t heads, std::int64_t head_d
       const std::int64_t rows = smaller(kQueryBlock, task.tokens - i);
       widen_rows(rows, head_dim, q + i * stride, stride, q_block, d);
       multiply_panel<false>(rows, n, head_dim, q_block, d, 1, kt, n, p, n);
-      const float* mask = mask_of_rows(dropout, task, i, rows, buffer);
+      const float* mask = mask_of_rows(call.dropout, task, i, rows, buffer);
       for (std::int64_t r = 0; r < rows; ++r) {
         float* row = p + r * n;
         const float sum = log_sum(task.keys, head.scale, row);
@@ -86,17 +88,21 @@ void attention_bf16(Sequences sequences, std::int64_t heads, std::int64_t head_d
 
 // The gradient of the keys or values from scratch [keys, d] to its place; 0 for padding.
 void write_rows(const HeadTask<float>& task, std::int64_t head_dim, const float* from, std::int64_t d,
-                float beta, float* to, std::int64_t stride) {
+                float keep, float* to, std::int64_t stride) {
   for (std::int64_t r = 0; r < task.tokens; ++r) {
     for (std::int64_t c = 0; c < head_dim; ++c) {
       const float gradient = r < task.keys ? from[r * d + c] : 0;
-      to[r * stride + c] = beta == 0 ? gradient : gradient + to[r * stride + c];
+      to[r * stride + c] = keep == 0 ? gradient : gradient + to[r * stride + c];
     }
   }
 }
 
-void head_backward(const HeadTask<float>& task, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
-                   const float* log_sums, const Dropout& dropout, const bf16* dout, float beta, float* dqkv) {
+void head_backward(const HeadTask<float>& task, const AttentionBackward<float, bf16>& call) {
+  const std::int64_t heads = call.heads, head_dim = call.head_dim;
+  const bf16 *qkv = call.qkv, *dout = call.dout;
+  const float* log_sums = call.kept;
+  float* dqkv = call.dqkv.data;
+  const float keep = call.dqkv.keep;
   const Head head(task, heads, head_dim);
   const std::int64_t stride = 3 * head.width, n = head.n, d = head.d;
   const bf16* q = qkv + head.corner;
@@ -112,7 +118,7 @@ void head_backward(const HeadTask<float>& task, std::int64_t heads, std::int64_t
   for (std::int64_t i = 0; i < n * d; ++i) dk[i] = dv[i] = 0;
   for (std::int64_t i = 0; i < task.tokens; i += kQueryBlock) {
     const std::int64_t rows = smaller(kQueryBlock, task.tokens - i);
-    const float* mask = mask_of_rows(dropout, task, i, rows, buffer);
+    const float* mask = mask_of_rows(call.dropout, task, i, rows, buffer);
     widen_rows(rows, head_dim, q + i * stride, stride, q_block, d);
     widen_rows(rows, head_dim, dout + (task.first_row + i) * head.width + task.head * head_dim, head.width,
                do_block, d);
@@ -132,7 +138,7 @@ void head_backward(const HeadTask<float>& task, std::int64_t heads, std::int64_t
       for (std::int64_t c = 0; c < task.keys; ++c)
         ds_row[c] = rounded(p_row[c] * (ds_row[c] - dot) * head.scale);
     }
-    if (beta == 0) {
+    if (keep == 0) {
       multiply_panel<false>(rows, head_dim, task.keys, ds, n, 1, k, d, dq + i * stride, stride);
     } else {
       multiply_panel<true>(rows, head_dim, task.keys, ds, n, 1, k, d, dq + i * stride, stride);
@@ -140,16 +146,13 @@ void head_backward(const HeadTask<float>& task, std::int64_t heads, std::int64_t
     multiply_panel<true>(task.keys, d, rows, dropped, 1, n, do_block, d, dv, d);
     multiply_panel<true>(task.keys, d, rows, ds, 1, n, q_block, d, dk, d);
   }
-  write_rows(task, head_dim, dk, d, beta, dq + head.width, stride);
-  write_rows(task, head_dim, dv, d, beta, dq + 2 * head.width, stride);
+  write_rows(task, head_dim, dk, d, keep, dq + head.width, stride);
+  write_rows(task, head_dim, dv, d, keep, dq + 2 * head.width, stride);
 }
 
-void attention_bf16_backward(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
-                             const float* log_sums, Dropout dropout, const bf16* dout, float beta,
-                             float* dqkv, float* workspace) {
-  for_each_head<float>(sequences, heads, head_dim, workspace, [=](const HeadTask<float>& task) {
-    head_backward(task, heads, head_dim, qkv, log_sums, dropout, dout, beta, dqkv);
-  });
+void attention_bf16_backward(const AttentionBackward<float, bf16>& call) {
+  for_each_head<float>(call.sequences, call.heads, call.head_dim, call.workspace,
+                       [=](const HeadTask<float>& task) { head_backward(task, call); });
 }
 
 }  // namespace

@@ -22,17 +22,17 @@ void broadcast_row(std::int64_t rows, std::int64_t cols, const T* bias, T* y) {
 }
 
 template <class T>
-void start_sum(std::int64_t begin, std::int64_t end, T beta, T* sum) {
-  with_beta(beta, [&](auto keep) {
+void start_sum(std::int64_t begin, std::int64_t end, T keep, T* sum) {
+  with_keep(keep, [&](auto keeps) {
 #pragma omp simd
-    for (std::int64_t c = begin; c < end; ++c) put<decltype(keep)::value>(sum[c], T(0), beta);
+    for (std::int64_t c = begin; c < end; ++c) put<decltype(keeps)::value>(sum[c], T(0), keep);
   });
 }
 
 template <class T>
-void sum_rows(std::int64_t rows, std::int64_t cols, const T* x, T beta, T* sum) {
+void sum_rows(std::int64_t rows, std::int64_t cols, const T* x, T keep, T* sum) {
   parallel_ranges(cols, rows * cols, kColumnStep, [=](std::int64_t begin, std::int64_t end) {
-    start_sum(begin, end, beta, sum);
+    start_sum(begin, end, keep, sum);
     std::int64_t r = 0;
     for (; r + 4 <= rows; r += 4) {  // four rows a pass: the sum is read and written a quarter as often
       const T *x0 = x + r * cols, *x1 = x0 + cols, *x2 = x1 + cols, *x3 = x2 + cols;
@@ -67,7 +67,7 @@ void bias_gelu(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, 
 // Columns [begin, end) of bias_gelu_backward.
 template <bool kKeep, bool kBias, bool kSum, class T>
 void gelu_backward_columns(std::int64_t rows, std::int64_t cols, std::int64_t begin, std::int64_t end,
-                           const T* x, const T* bias, const T* dy, T beta, T* dx, T* dbias) {
+                           const T* x, const T* bias, const T* dy, T keep, T* dx, T* dbias) {
   for (std::int64_t r = 0; r < rows; ++r) {
     const T *in = x + r * cols, *dout = dy + r * cols;
     T* din = dx + r * cols;
@@ -76,35 +76,38 @@ void gelu_backward_columns(std::int64_t rows, std::int64_t cols, std::int64_t be
       T z = in[c];
       if constexpr (kBias) z += bias[c];
       const T d = dout[c] * math::gelu_derivative(z);
-      put<kKeep>(din[c], d, beta);
+      put<kKeep>(din[c], d, keep);
       if constexpr (kSum) dbias[c] += d;
     }
   }
 }
 
 template <class T>
-void bias_gelu_backward(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, const T* dy, T beta,
-                        T* dx, T dbias_beta, T* dbias) {
-  with_beta(beta, [&](auto keep) {
-    constexpr bool kKeep = decltype(keep)::value;
+void bias_gelu_backward(const BiasGeluBackward<T>& call) {
+  const std::int64_t rows = call.rows, cols = call.cols;
+  const T *x = call.x, *bias = call.bias, *dy = call.dy;
+  T *dx = call.dx.data, *dbias = call.dbias.data;
+  const T keep = call.dx.keep, dbias_keep = call.dbias.keep;
+  with_keep(keep, [&](auto keeps) {
+    constexpr bool kKeep = decltype(keeps)::value;
     if (dbias == nullptr) {
       parallel_ranges(rows, 8 * rows * cols, 1, [=](std::int64_t begin, std::int64_t end) {
         const std::int64_t n = end - begin, at = begin * cols;
         if (bias == nullptr) {
-          gelu_backward_columns<kKeep, false, false>(n, cols, 0, cols, x + at, bias, dy + at, beta, dx + at,
+          gelu_backward_columns<kKeep, false, false>(n, cols, 0, cols, x + at, bias, dy + at, keep, dx + at,
                                                      dbias);
         } else {
-          gelu_backward_columns<kKeep, true, false>(n, cols, 0, cols, x + at, bias, dy + at, beta, dx + at,
+          gelu_backward_columns<kKeep, true, false>(n, cols, 0, cols, x + at, bias, dy + at, keep, dx + at,
                                                     dbias);
         }
       });
     } else {
       parallel_ranges(cols, 8 * rows * cols, kColumnStep, [=](std::int64_t begin, std::int64_t end) {
-        start_sum(begin, end, dbias_beta, dbias);
+        start_sum(begin, end, dbias_keep, dbias);
         if (bias == nullptr) {
-          gelu_backward_columns<kKeep, false, true>(rows, cols, begin, end, x, bias, dy, beta, dx, dbias);
+          gelu_backward_columns<kKeep, false, true>(rows, cols, begin, end, x, bias, dy, keep, dx, dbias);
         } else {
-          gelu_backward_columns<kKeep, true, true>(rows, cols, begin, end, x, bias, dy, beta, dx, dbias);
+          gelu_backward_columns<kKeep, true, true>(rows, cols, begin, end, x, bias, dy, keep, dx, dbias);
         }
       });
     }

@@ -1,4 +1,4 @@
-// Kernels that treat every element by itself.
+// How the CPU goes over the elements of tensor/elementwise.h, dropout, and rounding.
 #include "tensor/cpu/isa.h"
 #include "tensor/cpu/random.h"
 #include "tensor/cpu/table.h"
@@ -8,61 +8,34 @@ namespace {
 
 constexpr std::int64_t kStep = 64;  // elements: threads' ranges do not share cache lines
 
-template <class T>
-void scale(std::int64_t n, T alpha, const T* x, T beta, T* y) {
-  with_beta(beta, [&](auto keep) {
-    parallel_ranges(n, n, kStep, [=](std::int64_t begin, std::int64_t end) {
+// y[i] = f(x[i]...)
+template <class T, class F, class... X>
+void map(const char* /*name*/, std::int64_t cost, std::int64_t n, F f, Target<T> target, const X*... x) {
+  T* y = target.data;
+  const T keep = target.keep;
+  with_keep(keep, [&](auto keeps) {
+    parallel_ranges(n, cost * n, kStep, [=](std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) put<decltype(keep)::value>(y[i], alpha * x[i], beta);
+      for (std::int64_t i = begin; i < end; ++i) put<decltype(keeps)::value>(y[i], f(x[i]...), keep);
     });
   });
 }
 
-template <class T>
-void add(std::int64_t n, const T* a, const T* b, T* y) {
-  parallel_ranges(n, n, kStep, [=](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) y[i] = a[i] + b[i];
-  });
-}
+}  // namespace
+}  // namespace costeff::COSTEFF_ISA
+
+#include "tensor/elementwise.h"
+
+namespace costeff::COSTEFF_ISA {
+namespace {
 
 template <class T>
-void multiply(std::int64_t n, const T* a, const T* b, T beta, T* y) {
-  with_beta(beta, [&](auto keep) {
-    parallel_ranges(n, n, kStep, [=](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) put<decltype(keep)::value>(y[i], a[i] * b[i], beta);
-    });
-  });
-}
-
-template <class T>
-void tanh(std::int64_t n, const T* x, T* y) {
-  parallel_ranges(n, 16 * n, kStep, [=](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) y[i] = math::tanh(x[i]);
-  });
-}
-
-template <class T>
-void tanh_backward(std::int64_t n, const T* y, const T* dy, T beta, T* dx) {
-  with_beta(beta, [&](auto keep) {
-    parallel_ranges(n, n, kStep, [=](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
-      for (std::int64_t i = begin; i < end; ++i) {
-        put<decltype(keep)::value>(dx[i], dy[i] * (T(1) - y[i] * y[i]), beta);
-      }
-    });
-  });
-}
-
-template <class T>
-void dropout(std::int64_t n, Dropout drop, const T* x, T beta, T* y) {
+void dropout(std::int64_t n, Dropout drop, const T* x, T keep, T* y) {
   if (drop.p == 0) {
-    scale(n, T(1), x, beta, y);
+    map("dropout", 1, n, Scaled<T>{T(1)}, Target<T>{y, keep}, x);
     return;
   }
-  with_beta(beta, [&](auto keep) {
+  with_keep(keep, [&](auto keeps) {
     parallel_ranges(n, 4 * n, kDropoutChunk, [=](std::int64_t begin, std::int64_t end) {
       alignas(64) T buffer[kDropoutBuffer];
       for (std::int64_t i0 = begin; i0 < end; i0 += kDropoutChunk) {
@@ -70,7 +43,7 @@ void dropout(std::int64_t n, Dropout drop, const T* x, T beta, T* y) {
         const T* factor = dropout_factors(drop, i0, count, buffer);
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i)
-          put<decltype(keep)::value>(y[i0 + i], x[i0 + i] * factor[i], beta);
+          put<decltype(keeps)::value>(y[i0 + i], x[i0 + i] * factor[i], keep);
       }
     });
   });
@@ -88,11 +61,7 @@ void round_bf16(std::int64_t n, const T* x, bf16* y) {
 
 template <class T>
 void fill_elementwise(Kernels<T>& k) {
-  k.scale = scale<T>;
-  k.add = add<T>;
-  k.multiply = multiply<T>;
-  k.tanh = tanh<T>;
-  k.tanh_backward = tanh_backward<T>;
+  fill_maps(k);
   k.dropout = dropout<T>;
   k.round_bf16 = round_bf16<T>;
 }

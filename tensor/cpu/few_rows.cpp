@@ -1,4 +1,4 @@
-// The matrix product c = a b^T + beta c when a has few rows: a sentence or two against a weight.
+// The matrix product c = a b^T when a has few rows: a sentence or two against a weight.
 //
 // A general product copies b into blocks first, which here would cost more than the product. Instead four
 // rows of b and up to six of a meet in registers along k, where both are contiguous: each element of b is
@@ -46,7 +46,7 @@ COSTEFF_INLINE void sum_lanes<float>(const Simd<float>::Vec* v, float* out) {
 // b beyond them repeat the last.
 template <int kA, class T>
 COSTEFF_INLINE void block(std::int64_t k, const T* a, std::int64_t lda, const T* const* b, std::int64_t ldb,
-                          std::int64_t columns, T beta, T* c, std::int64_t ldc) {
+                          std::int64_t columns, T keep, T* c, std::int64_t ldc) {
   using S = Simd<T>;
   typename S::Vec sums[kA][kRowsB] = {};
   const auto step = [&](auto load) {
@@ -67,15 +67,19 @@ COSTEFF_INLINE void block(std::int64_t k, const T* a, std::int64_t lda, const T*
     T out[kRowsB];
     sum_lanes<T>(sums[r], out);
     for (std::int64_t j = 0; j < columns; ++j)
-      c[r * ldc + j] = beta == T(0) ? out[j] : out[j] + beta * c[r * ldc + j];
+      c[r * ldc + j] = keep == T(0) ? out[j] : out[j] + keep * c[r * ldc + j];
   }
 }
 
 }  // namespace
 
 template <class T>
-void few_rows_product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda,
-                      const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void few_rows_product(Matrix<const T> left, Matrix<const T> right, Target<T> target) {
+  const std::int64_t m = left.rows, n = right.cols, k = left.cols, lda = left.stride, ldb = right.stride,
+                     ldc = n;
+  const T *a = left.data, *b = right.data;
+  T* c = target.data;
+  const T keep = target.keep;
   parallel_ranges(n, m * n * k / 8, kRowsB, [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t j = begin; j < end; j += kRowsB) {
       const std::int64_t columns = smaller(kRowsB, end - j);
@@ -83,24 +87,24 @@ void few_rows_product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a
       for (int s = 0; s < kRowsB; ++s) rows[s] = b + (j + smaller(s, columns - 1)) * ldb;
       std::int64_t i = 0;
       for (; i + kRowsA <= m; i += kRowsA)
-        block<kRowsA>(k, a + i * lda, lda, rows, ldb, columns, beta, c + i * ldc + j, ldc);
+        block<kRowsA>(k, a + i * lda, lda, rows, ldb, columns, keep, c + i * ldc + j, ldc);
       const T* rest = a + i * lda;
       T* out = c + i * ldc + j;
       switch (m - i) {
         case 5:
-          block<5>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
+          block<5>(k, rest, lda, rows, ldb, columns, keep, out, ldc);
           break;
         case 4:
-          block<4>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
+          block<4>(k, rest, lda, rows, ldb, columns, keep, out, ldc);
           break;
         case 3:
-          block<3>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
+          block<3>(k, rest, lda, rows, ldb, columns, keep, out, ldc);
           break;
         case 2:
-          block<2>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
+          block<2>(k, rest, lda, rows, ldb, columns, keep, out, ldc);
           break;
         case 1:
-          block<1>(k, rest, lda, rows, ldb, columns, beta, out, ldc);
+          block<1>(k, rest, lda, rows, ldb, columns, keep, out, ldc);
           break;
         default:
           break;
@@ -108,9 +112,7 @@ void few_rows_product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a
     }
   });
 }
-template void few_rows_product(std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t,
-                               const float*, std::int64_t, float, float*, std::int64_t);
-template void few_rows_product(std::int64_t, std::int64_t, std::int64_t, const double*, std::int64_t,
-                               const double*, std::int64_t, double, double*, std::int64_t);
+template void few_rows_product(Matrix<const float>, Matrix<const float>, Target<float>);
+template void few_rows_product(Matrix<const double>, Matrix<const double>, Target<double>);
 
 }  // namespace costeff::COSTEFF_ISA

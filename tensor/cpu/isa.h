@@ -104,20 +104,20 @@ COSTEFF_INLINE void parallel_ranges(std::int64_t n, std::int64_t work, std::int6
   }
 }
 
-// out = result + beta * out; the old content is not read where kKeep is false.
+// out = result + keep * out; the old content is not read where kKeep is false.
 template <bool kKeep, class T>
-COSTEFF_INLINE void put(T& out, T result, T beta) {
+COSTEFF_INLINE void put(T& out, T result, T keep) {
   if constexpr (kKeep) {
-    out = result + beta * out;
+    out = result + keep * out;
   } else {
     out = result;
   }
 }
 
-// Calls f(constant) with std::true_type where beta is not 0: a loop for each case.
+// Calls f(constant) with std::true_type where keep is not 0: a loop for each case.
 template <class T, class F>
-COSTEFF_INLINE void with_beta(T beta, F&& f) {
-  if (beta == T(0)) {
+COSTEFF_INLINE void with_keep(T keep, F&& f) {
+  if (keep == T(0)) {
     f(std::false_type{});
   } else {
     f(std::true_type{});

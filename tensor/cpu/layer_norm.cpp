@@ -43,9 +43,12 @@ COSTEFF_INLINE void sum_branches(std::int64_t cols, const T* x, const T* bias, c
 constexpr std::int64_t kRowBuffer = 2048;
 
 template <bool kBias, bool kResidual, class T>
-void layer_norm_rows(std::int64_t begin, std::int64_t end, std::int64_t cols, const T* x, const T* bias,
-                     const Dropout& dropout, const T* residual, const T* gamma, const T* beta_, T eps, T* y,
-                     T* xhat, T* rstd) {
+void layer_norm_rows(std::int64_t begin, std::int64_t end, const LayerNormForward<T>& call) {
+  const std::int64_t cols = call.cols;
+  const T *x = call.x, *bias = call.bias, *residual = call.residual, *gamma = call.gamma, *beta = call.beta;
+  T *y = call.y, *xhat = call.xhat, *rstd = call.rstd;
+  const Dropout& dropout = call.dropout;
+  const T eps = call.eps;
   alignas(64) T buffer[kRowBuffer];
   for (std::int64_t r = begin; r < end; ++r) {
     T *out = y + r * cols, *s = cols <= kRowBuffer ? buffer : out;
@@ -69,34 +72,32 @@ void layer_norm_rows(std::int64_t begin, std::int64_t end, std::int64_t cols, co
     if (rstd != nullptr) rstd[r] = inverse;
     if (xhat == nullptr) {
 #pragma omp simd
-      for (std::int64_t c = 0; c < cols; ++c) out[c] = gamma[c] * ((s[c] - off) * inverse) + beta_[c];
+      for (std::int64_t c = 0; c < cols; ++c) out[c] = gamma[c] * ((s[c] - off) * inverse) + beta[c];
     } else {
       T* norm = xhat + r * cols;
 #pragma omp simd
       for (std::int64_t c = 0; c < cols; ++c) {
         const T z = (s[c] - off) * inverse;
         norm[c] = z;
-        out[c] = gamma[c] * z + beta_[c];
+        out[c] = gamma[c] * z + beta[c];
       }
     }
   }
 }
 
 template <class T>
-void layer_norm(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, Dropout dropout,
-                const T* residual, const T* gamma, const T* beta_, T eps, T* y, T* xhat, T* rstd) {
-  parallel_ranges(rows, 4 * rows * cols, 1, [=](std::int64_t begin, std::int64_t end) {
+void layer_norm(const LayerNormForward<T>& call) {
+  parallel_ranges(call.rows, 4 * call.rows * call.cols, 1, [=](std::int64_t begin, std::int64_t end) {
     const auto run = [&](auto has_bias, auto has_residual) {
-      layer_norm_rows<decltype(has_bias)::value, decltype(has_residual)::value>(
-          begin, end, cols, x, bias, dropout, residual, gamma, beta_, eps, y, xhat, rstd);
+      layer_norm_rows<decltype(has_bias)::value, decltype(has_residual)::value>(begin, end, call);
     };
     const std::true_type yes;
     const std::false_type no;
-    if (bias != nullptr && residual != nullptr)
+    if (call.bias != nullptr && call.residual != nullptr)
       run(yes, yes);
-    else if (bias != nullptr)
+    else if (call.bias != nullptr)
       run(yes, no);
-    else if (residual != nullptr)
+    else if (call.residual != nullptr)
       run(no, yes);
     else
       run(no, no);
@@ -105,9 +106,10 @@ void layer_norm(std::int64_t rows, std::int64_t cols, const T* x, const T* bias,
 
 // One row's ds to dresidual and, through the mask, to dx.
 template <class T>
-COSTEFF_INLINE void backward_row(std::int64_t cols, const T* norm, T inverse, const T* gamma, const T* dout,
-                                 const Dropout& dropout, std::int64_t first, T residual_beta, T* dresidual,
-                                 T x_beta, T* dx) {
+COSTEFF_INLINE void backward_row(std::int64_t r, const LayerNormBackward<T>& call) {
+  const std::int64_t cols = call.cols, first = r * cols;
+  const T *norm = call.xhat + first, *gamma = call.gamma, *dout = call.dy + first;
+  const T inverse = call.rstd[r];
   T sum = 0, dot = 0;
 #pragma omp simd reduction(+ : sum, dot)
   for (std::int64_t c = 0; c < cols; ++c) {
@@ -117,51 +119,53 @@ COSTEFF_INLINE void backward_row(std::int64_t cols, const T* norm, T inverse, co
   }
   const T mean = sum / static_cast<T>(cols), mean_dot = dot / static_cast<T>(cols);
   const auto ds = [=](std::int64_t c) { return inverse * (dout[c] * gamma[c] - mean - norm[c] * mean_dot); };
-  const auto write = [=](T beta, T* d) {
-    with_beta(beta, [=](auto keep) {
+  const auto write = [=](T keep, T* all) {
+    T* d = all + first;
+    with_keep(keep, [=](auto keeps) {
 #pragma omp simd
-      for (std::int64_t c = 0; c < cols; ++c) put<decltype(keep)::value>(d[c], ds(c), beta);
+      for (std::int64_t c = 0; c < cols; ++c) put<decltype(keeps)::value>(d[c], ds(c), keep);
     });
   };
-  if (dx != nullptr && dropout.p == 0) write(x_beta, dx);
-  if (dx != nullptr && dropout.p != 0) {
+  const Dropout& dropout = call.dropout;
+  if (call.dx.data != nullptr && dropout.p == 0) write(call.dx.keep, call.dx.data);
+  if (call.dx.data != nullptr && dropout.p != 0) {
+    const T keep = call.dx.keep;
+    T* dx = call.dx.data + first;
     alignas(64) T buffer[kDropoutBuffer];
     for (std::int64_t c0 = 0; c0 < cols; c0 += kDropoutChunk) {
       const std::int64_t count = smaller(kDropoutChunk, cols - c0);
       const T* factor = dropout_factors(dropout, first + c0, count, buffer);
-      with_beta(x_beta, [=](auto keep) {
+      with_keep(keep, [=](auto keeps) {
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i)
-          put<decltype(keep)::value>(dx[c0 + i], ds(c0 + i) * factor[i], x_beta);
+          put<decltype(keeps)::value>(dx[c0 + i], ds(c0 + i) * factor[i], keep);
       });
     }
   }
-  if (dresidual != nullptr) write(residual_beta, dresidual);
+  if (call.dresidual.data != nullptr) write(call.dresidual.keep, call.dresidual.data);
 }
 
 template <class T>
-void layer_norm_backward(std::int64_t rows, std::int64_t cols, const T* xhat, const T* rstd, const T* gamma,
-                         const T* dy, Dropout dropout, T residual_beta, T* dresidual, T x_beta, T* dx) {
-  parallel_ranges(rows, 4 * rows * cols, 1, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      const std::int64_t at = r * cols;
-      backward_row(cols, xhat + at, rstd[r], gamma, dy + at, dropout, at, residual_beta,
-                   dresidual == nullptr ? dresidual : dresidual + at, x_beta, dx == nullptr ? dx : dx + at);
-    }
+void layer_norm_backward(const LayerNormBackward<T>& call) {
+  parallel_ranges(call.rows, 4 * call.rows * call.cols, 1, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) backward_row(r, call);
   });
 }
 
 template <class T>
-void layer_norm_parameters_backward(std::int64_t rows, std::int64_t cols, const T* xhat, const T* dy,
-                                    T gamma_beta, T* dgamma, T beta_beta, T* dbeta) {
+void layer_norm_parameters_backward(const LayerNormParametersBackward<T>& call) {
+  const std::int64_t rows = call.rows, cols = call.cols;
+  const T *xhat = call.xhat, *dy = call.dy;
+  T *dgamma = call.dgamma.data, *dbeta = call.dbeta.data;
+  const T gamma_keep = call.dgamma.keep, beta_keep = call.dbeta.keep;
   parallel_ranges(cols, 2 * rows * cols, 16, [=](std::int64_t begin, std::int64_t end) {
-    const auto start = [=](T beta, T* sum) {
-      with_beta(beta, [=](auto keep) {
-        for (std::int64_t c = begin; c < end; ++c) put<decltype(keep)::value>(sum[c], T(0), beta);
+    const auto start = [=](T keep, T* sum) {
+      with_keep(keep, [=](auto keeps) {
+        for (std::int64_t c = begin; c < end; ++c) put<decltype(keeps)::value>(sum[c], T(0), keep);
       });
     };
-    start(gamma_beta, dgamma);
-    start(beta_beta, dbeta);
+    start(gamma_keep, dgamma);
+    start(beta_keep, dbeta);
     std::int64_t r = 0;
     for (; r + 2 <= rows; r += 2) {
       const T *n0 = xhat + r * cols, *n1 = n0 + cols, *d0 = dy + r * cols, *d1 = d0 + cols;

@@ -1,4 +1,4 @@
-// Losses and their gradients; sums in f64.
+// Losses, summed up in f64 (tensor/rowwise.h has their gradients).
 #include "tensor/cpu/partials.h"
 #include "tensor/cpu/table.h"
 
@@ -21,26 +21,6 @@ void cross_entropy(std::int64_t rows, std::int64_t classes, const T* log_p, cons
 }
 
 template <class T>
-void cross_entropy_backward(std::int64_t rows, std::int64_t classes, const T* log_p, const T* target, T scale,
-                            T beta, T* dz) {
-  with_beta(beta, [&](auto keep) {
-    parallel_ranges(rows, 8 * rows * classes, 1, [=](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        const T *lp = log_p + r * classes, *t = target + r * classes;
-        T* d = dz + r * classes;
-        T mass = 0;
-#pragma omp simd reduction(+ : mass)
-        for (std::int64_t c = 0; c < classes; ++c) mass += t[c];
-#pragma omp simd
-        for (std::int64_t c = 0; c < classes; ++c) {
-          put<decltype(keep)::value>(d[c], scale * (math::exp(lp[c]) * mass - t[c]), beta);
-        }
-      }
-    });
-  });
-}
-
-template <class T>
 void squared_error(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a, const T* b,
                    T* out) {
   const double sum = ordered_sum(rows, rows * cols, [=](std::int64_t begin, std::int64_t end) {
@@ -60,31 +40,12 @@ void squared_error(std::int64_t rows, std::int64_t cols, const T* w, T scale, co
   *out = static_cast<T>(static_cast<double>(scale) * sum);
 }
 
-template <class T>
-void squared_error_backward(std::int64_t rows, std::int64_t cols, const T* w, T scale, const T* a, const T* b,
-                            T beta, T* da) {
-  with_beta(beta, [&](auto keep) {
-    parallel_ranges(rows, rows * cols, 1, [=](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        const T *x = a + r * cols, *y = b + r * cols;
-        T* d = da + r * cols;
-        const T factor = w == nullptr ? scale : scale * w[r];
-#pragma omp simd
-        for (std::int64_t c = 0; c < cols; ++c)
-          put<decltype(keep)::value>(d[c], factor * (x[c] - y[c]), beta);
-      }
-    });
-  });
-}
-
 }  // namespace
 
 template <class T>
 void fill_loss(Kernels<T>& k) {
   k.cross_entropy = cross_entropy<T>;
-  k.cross_entropy_backward = cross_entropy_backward<T>;
   k.squared_error = squared_error<T>;
-  k.squared_error_backward = squared_error_backward<T>;
 }
 template void fill_loss(Kernels<float>& k);
 template void fill_loss(Kernels<double>& k);

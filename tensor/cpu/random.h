@@ -83,13 +83,13 @@ COSTEFF_INLINE const T* dropout_factors(const Dropout& dropout, std::int64_t fir
   const std::uint64_t whole = static_cast<std::uint64_t>(bound);
   const std::uint32_t last =
       static_cast<std::uint32_t>(static_cast<double>(whole) < bound ? whole : whole - 1);
-  const T keep = static_cast<T>(1.0 / (1.0 - dropout.p));
+  const T keeps = static_cast<T>(1.0 / (1.0 - dropout.p));
   const std::int64_t lead = first % 4;
   alignas(64) std::uint32_t words[kBatchWords];
   for (std::int64_t done = 0; done < lead + count; done += kBatchWords) {
     philox_words(static_cast<std::uint64_t>((first - lead + done) / 4), dropout.site, words);
 #pragma omp simd
-    for (int i = 0; i < kBatchWords; ++i) buffer[done + i] = words[i] <= last ? T(0) : keep;
+    for (int i = 0; i < kBatchWords; ++i) buffer[done + i] = words[i] <= last ? T(0) : keeps;
   }
   return buffer + lead;
 }

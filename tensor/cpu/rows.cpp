@@ -66,10 +66,10 @@ void sequence_mean(Sequences sequences, std::int64_t cols, const T* x, T* mean) 
 }
 
 template <class T>
-void sequence_mean_backward(Sequences sequences, std::int64_t cols, const T* dmean, T beta, T* dx) {
+void sequence_mean_backward(Sequences sequences, std::int64_t cols, const T* dmean, T keep, T* dx) {
   const std::int64_t tokens = sequences.count == 0 ? 0 : sequences.offsets[sequences.count];
-  with_beta(beta, [&](auto keep) {
-    constexpr bool kKeep = decltype(keep)::value;
+  with_keep(keep, [&](auto keeps) {
+    constexpr bool kKeep = decltype(keeps)::value;
     parallel_ranges(sequences.count, tokens * cols, 1, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t s = begin; s < end; ++s) {
         const T* d = dmean + s * cols;
@@ -79,10 +79,10 @@ void sequence_mean_backward(Sequences sequences, std::int64_t cols, const T* dme
           T* out = dx + (first + i) * cols;
           if (i < sequences.lengths[s]) {
 #pragma omp simd
-            for (std::int64_t c = 0; c < cols; ++c) put<kKeep>(out[c], d[c] / length, beta);
+            for (std::int64_t c = 0; c < cols; ++c) put<kKeep>(out[c], d[c] / length, keep);
           } else {
 #pragma omp simd
-            for (std::int64_t c = 0; c < cols; ++c) put<kKeep>(out[c], T(0), beta);
+            for (std::int64_t c = 0; c < cols; ++c) put<kKeep>(out[c], T(0), keep);
           }
         }
       }

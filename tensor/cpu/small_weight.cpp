@@ -1,4 +1,4 @@
-// The matrix product c = a b^T + beta c when b is small: a batch against a weight of a slender model.
+// The matrix product c = a b^T when b is small: a batch against a weight of a slender model.
 //
 // A general product copies both operands into blocks and passes over c once more to clear it, which a product
 // so thin does not pay back. Here b alone is copied, a strip of its rows at a time, transposed; rows of a are
@@ -17,8 +17,12 @@ constexpr std::int64_t kRows = 48;    // of a, at least, for a thread: each copi
 }  // namespace
 
 template <class T>
-void small_weight_product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, std::int64_t lda,
-                          const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void small_weight_product(Matrix<const T> left, Matrix<const T> right, Target<T> target) {
+  const std::int64_t m = left.rows, n = right.cols, k = left.cols, lda = left.stride, ldb = right.stride,
+                     ldc = n;
+  const T *a = left.data, *b = right.data;
+  T* c = target.data;
+  const T keep = target.keep;
   parallel_ranges(m, m * n * k / 8, kRows, [=](std::int64_t begin, std::int64_t end) {
     alignas(64) T packed[kStrip * kDepth];  // [depth, kStrip]
     for (std::int64_t j = 0; j < n; j += kStrip) {
@@ -28,7 +32,7 @@ void small_weight_product(std::int64_t m, std::int64_t n, std::int64_t k, const 
         pack_transposed(columns, depth, b + j * ldb + p, ldb, packed, kStrip);
         const T* rows = a + begin * lda + p;
         T* out = c + begin * ldc + j;
-        if (p == 0 && beta == T(0)) {
+        if (p == 0 && keep == T(0)) {
           multiply_panel<false>(end - begin, columns, depth, rows, lda, 1, packed, kStrip, out, ldc);
         } else {
           multiply_panel<true>(end - begin, columns, depth, rows, lda, 1, packed, kStrip, out, ldc);
@@ -37,9 +41,7 @@ void small_weight_product(std::int64_t m, std::int64_t n, std::int64_t k, const 
     }
   });
 }
-template void small_weight_product(std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t,
-                                   const float*, std::int64_t, float, float*, std::int64_t);
-template void small_weight_product(std::int64_t, std::int64_t, std::int64_t, const double*, std::int64_t,
-                                   const double*, std::int64_t, double, double*, std::int64_t);
+template void small_weight_product(Matrix<const float>, Matrix<const float>, Target<float>);
+template void small_weight_product(Matrix<const double>, Matrix<const double>, Target<double>);
 
 }  // namespace costeff::COSTEFF_ISA

@@ -83,13 +83,11 @@ __global__ void attention_kernel(Sequences sequences, std::int64_t head_dim, con
 }
 
 template <class T>
-void attention(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv, Dropout dropout,
-               T* out, T* probabilities, T* /*workspace*/) {
-  const std::size_t shared = static_cast<std::size_t>(attention_shared(head_dim)) * sizeof(T);
-  launch("attention", attention_launch(sequences.count, heads, sequences.longest, shared),
-         attention_kernel<T>, sequences, head_dim, qkv,
-         static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim))), mask_of<T>(dropout), out,
-         probabilities);
+void attention(const AttentionForward<T>& call) {
+  const std::size_t shared = static_cast<std::size_t>(attention_shared(call.head_dim)) * sizeof(T);
+  launch("attention", attention_launch(call.sequences.count, call.heads, call.sequences.longest, shared),
+         attention_kernel<T>, call.sequences, call.head_dim, call.qkv, scale_of<T>(call.head_dim),
+         mask_of<T>(call.dropout), call.out, call.kept);
 }
 
 // Nothing: what the kernels keep between two launches lies in the device's scratch memory, because its size

@@ -5,9 +5,17 @@
 // the lane side; sums over the lane side go by shared memory, each lane taking columns of head_dim.
 #pragma once
 
+#include <cmath>
+
 #include "tensor/cuda/device.h"
 
 namespace costeff::COSTEFF_GPU {
+
+// 1 / sqrt(d)
+template <class T>
+T scale_of(std::int64_t head_dim) {
+  return static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+}
 
 // One head of one sequence.
 struct Head {

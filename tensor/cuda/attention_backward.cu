@@ -1,7 +1,6 @@
-// Gradients of attention (tensor/cuda/attention.cu): with P' = dropout(P) and dP = mask * (dO V^T),
-//   dV = P'^T dO,  dS = P (dP - rowsum(P dP)) / sqrt(d),  dQ = dS K,  dK = dS^T Q.
-// One kernel has rows of queries and makes rowsum(P dP) and dQ, a second has rows of keys and makes dK and
-// dV: each gradient has one owner, so no atomics and a fixed order. dP is worked out anew instead of kept.
+// Gradients of attention, as AttentionBackward in tensor/kernels.h has them; `ds` is dS / sqrt(d). One kernel
+// has rows of queries and makes rowsum(P dP) and dQ, a second has rows of keys and makes dK and dV: each
+// gradient has one owner, so no atomics and a fixed order. dP is worked out anew instead of kept.
 #include <cmath>
 
 #include "tensor/cuda/attention.h"
@@ -12,31 +11,29 @@ namespace {
 // The rows of the warp, and what a score at (query, key) needs.
 template <class T>
 struct Gradients {
-  std::int64_t heads, head_dim;
-  const T *qkv, *probabilities, *dout;
+  AttentionBackward<T> call;
   T scale;
   Mask<T> mask;
   T* row_dots;  // [count, heads, longest]: rowsum(P dP)
-  T beta;
-  T* dqkv;
 };
 
-// d_row[c] = sums[c] + beta d_row[c], lanes over the columns.
+// d_row[c] = sums[c] + keep d_row[c], lanes over the columns.
 template <class T>
-__device__ void write_row(std::int64_t head_dim, bool real, const T* sums, T beta, T* row) {
+__device__ void write_row(std::int64_t head_dim, bool real, const T* sums, T keep, T* row) {
   for (std::int64_t c = threadIdx.x % kWarp; c < head_dim; c += kWarp)
-    put(row[c], real ? sums[c] : T(0), beta);
+    put(row[c], real ? sums[c] : T(0), keep);
 }
 
 template <class T>
 __global__ void query_gradients(Sequences sequences, Gradients<T> g) {
-  const std::int64_t width = g.heads * g.head_dim, stride = 3 * width, d = padded_dim(g.head_dim);
+  const std::int64_t width = g.call.heads * g.call.head_dim, stride = 3 * width,
+                     d = padded_dim(g.call.head_dim);
   const std::int64_t first = std::int64_t{blockIdx.x} * kTileRows;
   const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
   T* do_tile = shared_memory<T>();          // [kTileRows, d]
   T* sums = do_tile + kTileRows * d;        // [kTileRows, d]: dQ
   T* k_tile = sums + kTileRows * d;         // [kWarp, d]
-  T* weights = k_tile + kWarp * d;          // [kTileRows, kWarp]: dS
+  T* weights = k_tile + kWarp * d;          // [kTileRows, kWarp]: dS / sqrt(d)
   T* v_tile = weights + kTileRows * kWarp;  // [kWarp, d + 1]
   const T* my_do = do_tile + warp * kRowsOfWarp * d;
   T* my_sums = sums + warp * kRowsOfWarp * d;
@@ -47,11 +44,11 @@ __global__ void query_gradients(Sequences sequences, Gradients<T> g) {
   for (std::int64_t s = blockIdx.z; s < sequences.count; s += gridDim.z) {
     const Head head = head_of(sequences, s);
     if (first >= head.tokens) continue;
-    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.head_dim;
-    const T *k = g.qkv + corner + width, *v = k + width, *p = g.probabilities + head.first_pair;
+    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.call.head_dim;
+    const T *k = g.call.qkv + corner + width, *v = k + width, *p = g.call.kept + head.first_pair;
     __syncthreads();  // the tiles of the sequence before have been read
-    load_tile(kTileRows, first, head.tokens, g.head_dim,
-              g.dout + head.first_row * width + blockIdx.y * g.head_dim, width, do_tile, d);
+    load_tile(kTileRows, first, head.tokens, g.call.head_dim,
+              g.call.dout + head.first_row * width + blockIdx.y * g.call.head_dim, width, do_tile, d);
     clear(kTileRows * d, sums);
     // Of each of the warp's rows with this lane's key: P and dP, 0 outside.
     T prob[kRowsOfWarp], dp[kRowsOfWarp], dot[kRowsOfWarp] = {};
@@ -66,7 +63,7 @@ __global__ void query_gradients(Sequences sequences, Gradients<T> g) {
     };
     for (std::int64_t key = 0; key < head.keys; key += kWarp) {
       __syncthreads();  // the tile before has been read
-      load_tile(kWarp, key, head.keys, g.head_dim, v, stride, v_tile, d + 1);
+      load_tile(kWarp, key, head.keys, g.call.head_dim, v, stride, v_tile, d + 1);
       __syncthreads();
       scores(key + lane);
       for (int r = 0; r < kRowsOfWarp; ++r) dot[r] += prob[r] * dp[r];
@@ -75,12 +72,12 @@ __global__ void query_gradients(Sequences sequences, Gradients<T> g) {
       dot[r] = reduce_warp(dot[r], Add{});
       const std::int64_t row = first + warp * kRowsOfWarp + r;
       if (lane == 0 && row < head.tokens)
-        g.row_dots[(s * g.heads + blockIdx.y) * sequences.longest + row] = dot[r];
+        g.row_dots[(s * g.call.heads + blockIdx.y) * sequences.longest + row] = dot[r];
     }
     for (std::int64_t key = 0; key < head.keys; key += kWarp) {
       __syncthreads();
-      load_tile(kWarp, key, head.keys, g.head_dim, v, stride, v_tile, d + 1);
-      load_tile(kWarp, key, head.keys, g.head_dim, k, stride, k_tile, d);
+      load_tile(kWarp, key, head.keys, g.call.head_dim, v, stride, v_tile, d + 1);
+      load_tile(kWarp, key, head.keys, g.call.head_dim, k, stride, k_tile, d);
       __syncthreads();
       scores(key + lane);
       for (int r = 0; r < kRowsOfWarp; ++r)
@@ -92,22 +89,24 @@ __global__ void query_gradients(Sequences sequences, Gradients<T> g) {
     for (int r = 0; r < kRowsOfWarp; ++r) {
       const std::int64_t row = first + warp * kRowsOfWarp + r;
       if (row < head.tokens)
-        write_row(g.head_dim, true, my_sums + r * d, g.beta, g.dqkv + corner + row * stride);
+        write_row(g.call.head_dim, true, my_sums + r * d, g.call.dqkv.keep,
+                  g.call.dqkv.data + corner + row * stride);
     }
   }
 }
 
 template <class T>
 __global__ void key_gradients(Sequences sequences, Gradients<T> g) {
-  const std::int64_t width = g.heads * g.head_dim, stride = 3 * width, d = padded_dim(g.head_dim);
+  const std::int64_t width = g.call.heads * g.call.head_dim, stride = 3 * width,
+                     d = padded_dim(g.call.head_dim);
   const std::int64_t first = std::int64_t{blockIdx.x} * kTileRows;
   const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
   T* v_tile = shared_memory<T>();       // [kTileRows, d]
   T* dk = v_tile + kTileRows * d;       // [kTileRows, d]
   T* dv = dk + kTileRows * d;           // [kTileRows, d]
   T* q_tile = dv + kTileRows * d;       // [kWarp, d]
-  T* dropped = q_tile + kWarp * d;      // [kTileRows, kWarp]: P' transposed
-  T* ds = dropped + kTileRows * kWarp;  // [kTileRows, kWarp]: dS transposed
+  T* dropped = q_tile + kWarp * d;      // [kTileRows, kWarp]: P_drop transposed
+  T* ds = dropped + kTileRows * kWarp;  // [kTileRows, kWarp]: dS / sqrt(d) transposed
   T* do_tile = ds + kTileRows * kWarp;  // [kWarp, d + 1]
   const std::int64_t my_row = warp * kRowsOfWarp;
   T ones[kRowsOfWarp];
@@ -116,18 +115,18 @@ __global__ void key_gradients(Sequences sequences, Gradients<T> g) {
   for (std::int64_t s = blockIdx.z; s < sequences.count; s += gridDim.z) {
     const Head head = head_of(sequences, s);
     if (first >= head.tokens) continue;
-    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.head_dim;
-    const T *q = g.qkv + corner, *p = g.probabilities + head.first_pair;
-    const T* dout = g.dout + head.first_row * width + blockIdx.y * g.head_dim;
-    const T* row_dots = g.row_dots + (s * g.heads + blockIdx.y) * sequences.longest;
+    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.call.head_dim;
+    const T *q = g.call.qkv + corner, *p = g.call.kept + head.first_pair;
+    const T* dout = g.call.dout + head.first_row * width + blockIdx.y * g.call.head_dim;
+    const T* row_dots = g.row_dots + (s * g.call.heads + blockIdx.y) * sequences.longest;
     __syncthreads();  // the tiles of the sequence before have been read
-    load_tile(kTileRows, first, head.keys, g.head_dim, q + 2 * width, stride, v_tile, d);
+    load_tile(kTileRows, first, head.keys, g.call.head_dim, q + 2 * width, stride, v_tile, d);
     clear(kTileRows * d, dk);
     clear(kTileRows * d, dv);
     for (std::int64_t query = 0; query < head.tokens; query += kWarp) {
       __syncthreads();  // the tiles before have been read
-      load_tile(kWarp, query, head.tokens, g.head_dim, dout, width, do_tile, d + 1);
-      load_tile(kWarp, query, head.tokens, g.head_dim, q, stride, q_tile, d);
+      load_tile(kWarp, query, head.tokens, g.call.head_dim, dout, width, do_tile, d + 1);
+      load_tile(kWarp, query, head.tokens, g.call.head_dim, q, stride, q_tile, d);
       __syncthreads();
       const std::int64_t i = query + lane;
       const T dot = i < head.tokens ? row_dots[i] : T(0);
@@ -136,9 +135,9 @@ __global__ void key_gradients(Sequences sequences, Gradients<T> g) {
       for (int r = 0; r < kRowsOfWarp; ++r) {
         const std::int64_t key = first + my_row + r, at = i * head.tokens + key;
         const bool real = i < head.tokens && key < head.keys;
-        const T prob = real ? p[at] : T(0), keep = real ? factor(g.mask, head.first_pair + at) : T(0);
-        dropped[(my_row + r) * kWarp + lane] = prob * keep;
-        ds[(my_row + r) * kWarp + lane] = prob * (dp[r] * keep - dot) * g.scale;
+        const T prob = real ? p[at] : T(0), keeps = real ? factor(g.mask, head.first_pair + at) : T(0);
+        dropped[(my_row + r) * kWarp + lane] = prob * keeps;
+        ds[(my_row + r) * kWarp + lane] = prob * (dp[r] * keeps - dot) * g.scale;
       }
       __syncwarp();
       add_weighted_rows(d, dropped + my_row * kWarp, do_tile, d + 1, ones, dv + my_row * d);
@@ -148,36 +147,26 @@ __global__ void key_gradients(Sequences sequences, Gradients<T> g) {
     for (int r = 0; r < kRowsOfWarp; ++r) {
       const std::int64_t key = first + my_row + r;
       if (key >= head.tokens) continue;
-      T* to = g.dqkv + corner + key * stride + width;
-      write_row(g.head_dim, key < head.keys, dk + (my_row + r) * d, g.beta, to);
-      write_row(g.head_dim, key < head.keys, dv + (my_row + r) * d, g.beta, to + width);
+      T* to = g.call.dqkv.data + corner + key * stride + width;
+      write_row(g.call.head_dim, key < head.keys, dk + (my_row + r) * d, g.call.dqkv.keep, to);
+      write_row(g.call.head_dim, key < head.keys, dv + (my_row + r) * d, g.call.dqkv.keep, to + width);
     }
   }
 }
 
 template <class T>
-void attention_backward(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const T* qkv,
-                        const T* probabilities, Dropout dropout, const T* dout, T beta, T* dqkv,
-                        T* /*workspace*/) {
-  T* row_dots = scratch_of<T>(attention_backward_workspace(sequences.count, heads, sequences.longest));
-  const Gradients<T> g{heads,
-                       head_dim,
-                       qkv,
-                       probabilities,
-                       dout,
-                       static_cast<T>(1.0 / std::sqrt(static_cast<double>(head_dim))),
-                       mask_of<T>(dropout),
-                       row_dots,
-                       beta,
-                       dqkv};
+void attention_backward(const AttentionBackward<T>& call) {
+  const Sequences& sequences = call.sequences;
+  T* row_dots = scratch_of<T>(attention_backward_workspace(sequences.count, call.heads, sequences.longest));
+  const Gradients<T> g{call, scale_of<T>(call.head_dim), mask_of<T>(call.dropout), row_dots};
   const auto shape = [&](std::int64_t shared) {
-    return attention_launch(sequences.count, heads, sequences.longest,
+    return attention_launch(sequences.count, call.heads, sequences.longest,
                             static_cast<std::size_t>(shared) * sizeof(T));
   };
-  launch("attention_backward (dQ)", shape(attention_queries_shared(head_dim)), query_gradients<T>, sequences,
-         g);
-  launch("attention_backward (dK, dV)", shape(attention_keys_shared(head_dim)), key_gradients<T>, sequences,
-         g);
+  launch("attention_backward (dQ)", shape(attention_queries_shared(call.head_dim)), query_gradients<T>,
+         sequences, g);
+  launch("attention_backward (dK, dV)", shape(attention_keys_shared(call.head_dim)), key_gradients<T>,
+         sequences, g);
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
-// Attention in mixed precision on the tensor cores: the formulas of attention.cu and attention_backward.cu,
-// with q, k, v, P' = dropout(P), dO and dS rounded to bf16 before they are multiplied.
+// Attention in mixed precision on the tensor cores: the formulas of tensor/kernels.h, with Q, K, V,
+// P_drop, dO and dS / sqrt(d) rounded to bf16 before they are multiplied; `ds` is the last of them.
 //
 // No score is in memory (Dao et al. 2022): the forward goes over the keys once for L = log sum exp of each
 // row, and once more for P = exp(S - L) and its product with V, so that P is rounded when it is normalised;
 // the backward makes P anew from L, once for dQ and once for dK and dV. A warp has 16 rows, with kOtherRows
 // of the other side at a time; of the sums over those it keeps kSumColumns columns in registers, and begins
 // anew for the next ones where head_dim is larger.
-#include <cmath>
 #include <type_traits>
 
 #include "tensor/cuda/attention.h"
@@ -59,15 +58,15 @@ __device__ void add_products(const MmaLane& lane, const Scores& scores, Tile b, 
   }
 }
 
-// to[row of the warp][first ..] = sums + beta to, for rows below `rows`.
+// to[row of the warp][first ..] = sums + keep to, for rows below `rows`.
 __device__ void write_sums(const MmaLane& lane, const Sums& sums, std::int64_t rows, std::int64_t first,
-                           std::int64_t head_dim, float beta, float* to, std::int64_t stride) {
+                           std::int64_t head_dim, float keep, float* to, std::int64_t stride) {
   COSTEFF_UNROLL
   for (int j = 0; j < kSumTiles; ++j) {
     COSTEFF_UNROLL
     for (int e = 0; e < 4; ++e) {
       const std::int64_t column = first + j * kMmaColumns + lane.column(e);
-      if (lane.row(e) < rows && column < head_dim) put(to[lane.row(e) * stride + column], sums[j].x[e], beta);
+      if (lane.row(e) < rows && column < head_dim) put(to[lane.row(e) * stride + column], sums[j].x[e], keep);
     }
   }
 }
@@ -84,8 +83,8 @@ __device__ void factors_of_two(const Mask<float>& mask, std::int64_t at, float (
   factors[0] = factors[1] = 1;
   if (mask.off) return;
   const PhiloxBlock words = words_of(mask.site, at / 4);
-  factors[0] = word_of(words, at % 4) <= mask.last ? 0 : mask.keep;
-  factors[1] = at % 4 == 3 ? factor(mask, at + 1) : word_of(words, at % 4 + 1) <= mask.last ? 0 : mask.keep;
+  factors[0] = word_of(words, at % 4) <= mask.last ? 0 : mask.keeps;
+  factors[1] = at % 4 == 3 ? factor(mask, at + 1) : word_of(words, at % 4 + 1) <= mask.last ? 0 : mask.keeps;
 }
 
 // Where a block and a lane stand.
@@ -186,44 +185,40 @@ __global__ void attention_bf16_kernel(Sequences sequences, std::int64_t head_dim
 }
 
 struct Bf16Gradients {
-  std::int64_t head_dim;
-  const bf16 *qkv, *dout;
-  const float* log_sums;
+  AttentionBackward<float, bf16> call;
   float scale;
   Mask<float> mask;
   float* row_dots;  // [count, heads, longest]: rowsum(P dP)
-  float beta;
-  float* dqkv;
 };
 
 // The block's rows are queries: rowsum(P dP), then dQ.
 __global__ void query_gradients_bf16(Sequences sequences, Bf16Gradients g) {
-  const std::int64_t heads = gridDim.y, width = heads * g.head_dim, stride = 3 * width;
+  const std::int64_t heads = gridDim.y, width = heads * g.call.head_dim, stride = 3 * width;
   const Place at;
-  const Tile q_tile{shared_memory<unsigned>(), tile_stride(g.head_dim)};
+  const Tile q_tile{shared_memory<unsigned>(), tile_stride(g.call.head_dim)};
   const Tile do_tile = q_tile.rows_from(kRowsOfBlock), k_tile = do_tile.rows_from(kRowsOfBlock),
              v_tile = k_tile.rows_from(kOtherRows);
 
   for (std::int64_t s = blockIdx.z; s < sequences.count; s += gridDim.z) {
     const Head head = head_of(sequences, s);
     if (at.first >= head.tokens) continue;
-    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.head_dim;
-    const bf16* q = g.qkv + corner;
+    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.call.head_dim;
+    const bf16* q = g.call.qkv + corner;
     __syncthreads();  // the tiles of the sequence before have been read
-    load_tile(kRowsOfBlock, at.first, head.tokens, g.head_dim, q, stride, q_tile);
-    load_tile(kRowsOfBlock, at.first, head.tokens, g.head_dim,
-              g.dout + head.first_row * width + blockIdx.y * g.head_dim, width, do_tile);
+    load_tile(kRowsOfBlock, at.first, head.tokens, g.call.head_dim, q, stride, q_tile);
+    load_tile(kRowsOfBlock, at.first, head.tokens, g.call.head_dim,
+              g.call.dout + head.first_row * width + blockIdx.y * g.call.head_dim, width, do_tile);
     float log_sum[2], dot[2] = {};
     COSTEFF_UNROLL
     for (int half = 0; half < 2; ++half) {
       log_sum[half] =
-          at.row[half] < head.tokens ? g.log_sums[(head.first_row + at.row[half]) * heads + blockIdx.y] : 0;
+          at.row[half] < head.tokens ? g.call.kept[(head.first_row + at.row[half]) * heads + blockIdx.y] : 0;
     }
     Scores p, dp;  // 0 outside
     const auto load = [&](std::int64_t key) {
       __syncthreads();  // the tiles before have been read
-      load_tile(kOtherRows, key, head.keys, g.head_dim, q + width, stride, k_tile);
-      load_tile(kOtherRows, key, head.keys, g.head_dim, q + 2 * width, stride, v_tile);
+      load_tile(kOtherRows, key, head.keys, g.call.head_dim, q + width, stride, k_tile);
+      load_tile(kOtherRows, key, head.keys, g.call.head_dim, q + 2 * width, stride, v_tile);
       __syncthreads();
     };
     const auto scores = [&](std::int64_t key) {
@@ -261,7 +256,7 @@ __global__ void query_gradients_bf16(Sequences sequences, Bf16Gradients g) {
       if (at.lane.t == 0 && at.row[half] < head.tokens)
         g.row_dots[(s * heads + blockIdx.y) * sequences.longest + at.row[half]] = dot[half];
     }
-    for (std::int64_t column = 0; column < g.head_dim; column += kSumColumns) {
+    for (std::int64_t column = 0; column < g.call.head_dim; column += kSumColumns) {
       Sums sums = {};
       for (std::int64_t key = 0; key < head.keys; key += kOtherRows) {
         load(key);
@@ -272,39 +267,39 @@ __global__ void query_gradients_bf16(Sequences sequences, Bf16Gradients g) {
           COSTEFF_UNROLL
           for (int e = 0; e < 4; ++e) dp[j].x[e] = p[j].x[e] * (dp[j].x[e] - dot[e / 2]) * g.scale;
         }
-        add_products(at.lane, dp, k_tile, column, g.head_dim, sums);
+        add_products(at.lane, dp, k_tile, column, g.call.head_dim, sums);
       }
-      write_sums(at.lane, sums, head.tokens - at.first - at.warp_row, column, g.head_dim, g.beta,
-                 g.dqkv + corner + (at.first + at.warp_row) * stride, stride);
+      write_sums(at.lane, sums, head.tokens - at.first - at.warp_row, column, g.call.head_dim,
+                 g.call.dqkv.keep, g.call.dqkv.data + corner + (at.first + at.warp_row) * stride, stride);
     }
   }
 }
 
 // The block's rows are keys, the scores transposed: dK and dV, 0 for padding.
 __global__ void key_gradients_bf16(Sequences sequences, Bf16Gradients g) {
-  const std::int64_t heads = gridDim.y, width = heads * g.head_dim, stride = 3 * width;
+  const std::int64_t heads = gridDim.y, width = heads * g.call.head_dim, stride = 3 * width;
   const Place at;
-  const Tile k_tile{shared_memory<unsigned>(), tile_stride(g.head_dim)};
+  const Tile k_tile{shared_memory<unsigned>(), tile_stride(g.call.head_dim)};
   const Tile v_tile = k_tile.rows_from(kRowsOfBlock), q_tile = v_tile.rows_from(kRowsOfBlock),
              do_tile = q_tile.rows_from(kOtherRows);
 
   for (std::int64_t s = blockIdx.z; s < sequences.count; s += gridDim.z) {
     const Head head = head_of(sequences, s);
     if (at.first >= head.tokens) continue;
-    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.head_dim;
-    const bf16* q = g.qkv + corner;
-    const bf16* dout = g.dout + head.first_row * width + blockIdx.y * g.head_dim;
-    const float* log_sums = g.log_sums + head.first_row * heads + blockIdx.y;
+    const std::int64_t corner = head.first_row * stride + blockIdx.y * g.call.head_dim;
+    const bf16* q = g.call.qkv + corner;
+    const bf16* dout = g.call.dout + head.first_row * width + blockIdx.y * g.call.head_dim;
+    const float* log_sums = g.call.kept + head.first_row * heads + blockIdx.y;
     const float* row_dots = g.row_dots + (s * heads + blockIdx.y) * sequences.longest;
     __syncthreads();  // the tiles of the sequence before have been read
-    load_tile(kRowsOfBlock, at.first, head.keys, g.head_dim, q + width, stride, k_tile);
-    load_tile(kRowsOfBlock, at.first, head.keys, g.head_dim, q + 2 * width, stride, v_tile);
-    for (std::int64_t column = 0; column < g.head_dim; column += kSumColumns) {
+    load_tile(kRowsOfBlock, at.first, head.keys, g.call.head_dim, q + width, stride, k_tile);
+    load_tile(kRowsOfBlock, at.first, head.keys, g.call.head_dim, q + 2 * width, stride, v_tile);
+    for (std::int64_t column = 0; column < g.call.head_dim; column += kSumColumns) {
       Sums dk = {}, dv = {};
       for (std::int64_t query = 0; query < head.tokens; query += kOtherRows) {
         __syncthreads();  // the tiles before have been read
-        load_tile(kOtherRows, query, head.tokens, g.head_dim, q, stride, q_tile);
-        load_tile(kOtherRows, query, head.tokens, g.head_dim, dout, width, do_tile);
+        load_tile(kOtherRows, query, head.tokens, g.call.head_dim, q, stride, q_tile);
+        load_tile(kOtherRows, query, head.tokens, g.call.head_dim, dout, width, do_tile);
         __syncthreads();
         if (at.idle(head.tokens)) continue;
         Scores dropped, ds;  // of P and dP first
@@ -317,44 +312,37 @@ __global__ void key_gradients_bf16(Sequences sequences, Bf16Gradients g) {
             const std::int64_t key = at.row[e / 2], i = query + j * kMmaColumns + at.lane.column(e);
             const bool real = i < head.tokens && key < head.keys;
             const float p = real ? math::exp(dropped[j].x[e] * g.scale - log_sums[i * heads]) : 0;
-            const float keep = real ? factor(g.mask, head.first_pair + i * head.tokens + key) : 0;
+            const float keeps = real ? factor(g.mask, head.first_pair + i * head.tokens + key) : 0;
             const float dot = real ? row_dots[i] : 0;
-            ds[j].x[e] = p * (ds[j].x[e] * keep - dot) * g.scale;
-            dropped[j].x[e] = p * keep;
+            ds[j].x[e] = p * (ds[j].x[e] * keeps - dot) * g.scale;
+            dropped[j].x[e] = p * keeps;
           }
         }
-        add_products(at.lane, dropped, do_tile, column, g.head_dim, dv);
-        add_products(at.lane, ds, q_tile, column, g.head_dim, dk);
+        add_products(at.lane, dropped, do_tile, column, g.call.head_dim, dv);
+        add_products(at.lane, ds, q_tile, column, g.call.head_dim, dk);
       }
       const std::int64_t rows = head.tokens - at.first - at.warp_row;
-      float* to = g.dqkv + corner + (at.first + at.warp_row) * stride + width;
-      write_sums(at.lane, dk, rows, column, g.head_dim, g.beta, to, stride);
-      write_sums(at.lane, dv, rows, column, g.head_dim, g.beta, to + width, stride);
+      float* to = g.call.dqkv.data + corner + (at.first + at.warp_row) * stride + width;
+      write_sums(at.lane, dk, rows, column, g.call.head_dim, g.call.dqkv.keep, to, stride);
+      write_sums(at.lane, dv, rows, column, g.call.head_dim, g.call.dqkv.keep, to + width, stride);
     }
   }
 }
 
-float scale_of(std::int64_t head_dim) {
-  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+void attention_bf16(const AttentionForward<float, bf16>& call) {
+  launch("attention_bf16",
+         attention_bf16_launch(call.sequences.count, call.heads, call.sequences.longest, call.head_dim, 1),
+         attention_bf16_kernel, call.sequences, call.head_dim, call.qkv, scale_of<float>(call.head_dim),
+         mask_of<float>(call.dropout), call.out, call.kept);
 }
 
-void attention_bf16(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
-                    Dropout dropout, float* out, float* log_sums, float* /*workspace*/) {
-  launch("attention_bf16", attention_bf16_launch(sequences.count, heads, sequences.longest, head_dim, 1),
-         attention_bf16_kernel, sequences, head_dim, qkv, scale_of(head_dim), mask_of<float>(dropout), out,
-         log_sums);
-}
-
-void attention_bf16_backward(Sequences sequences, std::int64_t heads, std::int64_t head_dim, const bf16* qkv,
-                             const float* log_sums, Dropout dropout, const bf16* dout, float beta,
-                             float* dqkv, float* /*workspace*/) {
-  float* row_dots =
-      scratch_of<float>(attention_backward_workspace(sequences.count, heads, sequences.longest));
-  const Bf16Gradients g{head_dim, qkv,  dout, log_sums, scale_of(head_dim), mask_of<float>(dropout),
-                        row_dots, beta, dqkv};
-  const Launch shape = attention_bf16_launch(sequences.count, heads, sequences.longest, head_dim, 2);
-  launch("attention_bf16_backward (dQ)", shape, query_gradients_bf16, sequences, g);
-  launch("attention_bf16_backward (dK, dV)", shape, key_gradients_bf16, sequences, g);
+void attention_bf16_backward(const AttentionBackward<float, bf16>& call) {
+  const auto& [count, offsets, lengths, pairs, longest] = call.sequences;
+  float* row_dots = scratch_of<float>(attention_backward_workspace(count, call.heads, longest));
+  const Bf16Gradients g{call, scale_of<float>(call.head_dim), mask_of<float>(call.dropout), row_dots};
+  const Launch shape = attention_bf16_launch(count, call.heads, longest, call.head_dim, 2);
+  launch("attention_bf16_backward (dQ)", shape, query_gradients_bf16, call.sequences, g);
+  launch("attention_bf16_backward (dK, dV)", shape, key_gradients_bf16, call.sequences, g);
 }
 
 }  // namespace

@@ -24,9 +24,8 @@ struct Element {
   __device__ Values<T, 1> operator()(std::int64_t r, std::int64_t c) const { return {{x[r * cols + c]}}; }
 };
 template <class T>
-void sum_rows(std::int64_t rows, std::int64_t cols, const T* x, T beta, T* sum) {
-  T* const out[] = {sum};
-  sum_columns<T, 1>("sum_rows", rows, cols, Element<T>{x, cols}, {{beta}}, out);
+void sum_rows(std::int64_t rows, std::int64_t cols, const T* x, T keep, T* sum) {
+  sum_columns<T, 1>("sum_rows", rows, cols, Element<T>{x, cols}, {{sum, keep}});
 }
 
 template <class T>
@@ -51,9 +50,11 @@ void bias_gelu(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, 
 }
 
 template <class T>
-__global__ void bias_gelu_backward_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* x,
-                                          const T* bias, const T* dy, T beta, T* dx) {
-  for_each_row(rows, [=](std::int64_t r) {
+__global__ void bias_gelu_backward_kernel(BiasGeluBackward<T> call, bool whole) {
+  const std::int64_t cols = call.cols;
+  const T *x = call.x, *bias = call.bias, *dy = call.dy;
+  const Target<T> dx = call.dx;
+  for_each_row(call.rows, [=](std::int64_t r) {
     const std::int64_t at = r * cols;
     for_each_group_of_row(cols, [=](std::int64_t c) {
       Group<T> z = load(x + at, c, cols, whole);
@@ -63,35 +64,29 @@ __global__ void bias_gelu_backward_kernel(std::int64_t rows, std::int64_t cols, 
       }
       const Group<T> d = load(dy + at, c, cols, whole);
       for (int l = 0; l < kGroup; ++l) z.x[l] = d.x[l] * math::gelu_derivative(z.x[l]);
-      store(dx + at, c, cols, whole, z, beta);
+      store(dx.data + at, c, cols, whole, z, dx.keep);
     });
   });
 }
 // Writes dx of an element and hands it to the sum.
 template <class T>
-struct BiasGeluBackward {
-  std::int64_t cols;
-  const T *x, *bias, *dy;
-  T beta;
-  T* dx;
+struct GeluOfBias {
+  BiasGeluBackward<T> call;
   __device__ Values<T, 1> operator()(std::int64_t r, std::int64_t c) const {
-    const std::int64_t i = r * cols + c;
-    const T d = dy[i] * math::gelu_derivative(bias == nullptr ? x[i] : x[i] + bias[c]);
-    put(dx[i], d, beta);
+    const std::int64_t i = r * call.cols + c;
+    const T z = call.bias == nullptr ? call.x[i] : call.x[i] + call.bias[c];
+    const T d = call.dy[i] * math::gelu_derivative(z);
+    put(call.dx.data[i], d, call.dx.keep);
     return {{d}};
   }
 };
 template <class T>
-void bias_gelu_backward(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, const T* dy, T beta,
-                        T* dx, T dbias_beta, T* dbias) {
-  if (dbias == nullptr) {
-    launch("bias_gelu_backward", rows_launch(rows, divided_up(cols, kGroup)), bias_gelu_backward_kernel<T>,
-           rows, cols, cols % kGroup == 0 && aligned(x, bias, dy, dx), x, bias, dy, beta, dx);
-    return;
-  }
-  T* const out[] = {dbias};
-  sum_columns<T, 1>("bias_gelu_backward", rows, cols, BiasGeluBackward<T>{cols, x, bias, dy, beta, dx},
-                    {{dbias_beta}}, out);
+void bias_gelu_backward(const BiasGeluBackward<T>& call) {
+  if (call.dbias.data != nullptr)
+    return sum_columns<T, 1>("bias_gelu_backward", call.rows, call.cols, GeluOfBias<T>{call}, {call.dbias});
+  const bool whole = call.cols % kGroup == 0 && aligned(call.x, call.bias, call.dy, call.dx.data);
+  launch("bias_gelu_backward", rows_launch(call.rows, divided_up(call.cols, kGroup)),
+         bias_gelu_backward_kernel<T>, call, whole);
 }
 
 }  // namespace

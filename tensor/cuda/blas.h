@@ -30,8 +30,11 @@ const BlasLibrary& blas_library();
 // call gives the same bits (CUBLAS_WORKSPACE_CONFIG's purpose), and computes f32 in f32: no TF32.
 cublasHandle_t blas();
 std::mutex& blas_mutex();  // a handle serves one thread at a time: held around each call
+struct ProductSizes {
+  bool trans_a, trans_b;
+  std::int64_t m, n, k, lda, ldb;
+};
 // Throws Error, with the product's sizes, where `status` is not success.
-void check_gemm(cublasStatus_t status, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n,
-                std::int64_t k, std::int64_t lda, std::int64_t ldb, std::int64_t ldc);
+void check_gemm(cublasStatus_t status, const ProductSizes& sizes);
 
 }  // namespace costeff::cuda

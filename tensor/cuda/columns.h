@@ -38,20 +38,19 @@ __global__ void sum_chunks(std::int64_t rows, std::int64_t cols, std::int64_t ro
   }
 }
 
-// out[c] = sum over chunks of partial[chunk, c] + beta out[c].
+// out[c] = sum over chunks of partial[chunk, c] + keep out[c].
 template <class T>
-__global__ void add_chunks(std::int64_t chunks, std::int64_t cols, const T* partial, T beta, T* out) {
+__global__ void add_chunks(std::int64_t chunks, std::int64_t cols, const T* partial, T keep, T* out) {
   const std::int64_t c = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (c >= cols) return;
   T sum = 0;
   for (std::int64_t i = 0; i < chunks; ++i) sum += partial[i * cols + c];
-  put(out[c], sum, beta);
+  put(out[c], sum, keep);
 }
 
-// out[s][cols] = sum over rows of f(r, c).x[s] + beta[s] out[s].
+// out[s][cols] = sum over rows of f(r, c).x[s].
 template <class T, int kSums, class F>
-void sum_columns(const char* name, std::int64_t rows, std::int64_t cols, F f, Values<T, kSums> beta,
-                 T* const (&out)[kSums]) {
+void sum_columns(const char* name, std::int64_t rows, std::int64_t cols, F f, const Target<T> (&out)[kSums]) {
   const ColumnSums cut = column_sums(rows);
   T* partial = scratch_of<T>(column_sums_workspace(rows, cols, kSums));
   launch(name, column_sums_launch(rows, cols), sum_chunks<T, kSums, F>, rows, cols, cut.rows_per_chunk, f,
@@ -59,7 +58,7 @@ void sum_columns(const char* name, std::int64_t rows, std::int64_t cols, F f, Va
   const Launch shape{.grid_x = static_cast<unsigned>(divided_up(cols, kThreads))};
   for (int s = 0; s < kSums; ++s) {
     launch(name, shape, add_chunks<T>, cut.chunks, cols,
-           static_cast<const T*>(partial + s * cut.chunks * cols), beta.x[s], out[s]);
+           static_cast<const T*>(partial + s * cut.chunks * cols), out[s].keep, out[s].data);
   }
 }
 

@@ -1,4 +1,4 @@
-// What device code shares: groups of elements, outputs with a beta, dropout, sums of a block.
+// What device code shares: groups of elements, outputs with a keep, dropout, sums of a block.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -44,18 +44,18 @@ __device__ void store(T* p, std::int64_t i, std::int64_t n, bool aligned, const 
     if (i + l < n) p[i + l] = g.x[l];
   }
 }
-// p = g + beta p; with beta = 0 the old content is not read.
+// p = g + keep p; with keep = 0 the old content is not read.
 template <class T>
-__device__ void store(T* p, std::int64_t i, std::int64_t n, bool aligned, Group<T> g, T beta) {
-  if (beta != T(0)) {
+__device__ void store(T* p, std::int64_t i, std::int64_t n, bool aligned, Group<T> g, T keep) {
+  if (keep != T(0)) {
     const Group<T> old = load(p, i, n, aligned);
-    for (int l = 0; l < kGroup; ++l) g.x[l] = g.x[l] + beta * old.x[l];
+    for (int l = 0; l < kGroup; ++l) g.x[l] = g.x[l] + keep * old.x[l];
   }
   store(p, i, n, aligned, g);
 }
 template <class T>
-__device__ void put(T& out, T result, T beta) {
-  out = beta == T(0) ? result : result + beta * out;
+__device__ void put(T& out, T result, T keep) {
+  out = keep == T(0) ? result : result + keep * out;
 }
 
 // The groups of n elements of this thread, f(first element).
@@ -88,7 +88,7 @@ __device__ void for_each_column(std::int64_t cols, F f) {
 template <class T>
 struct Mask {
   std::uint32_t last = 0;
-  T keep = 1;
+  T keeps = 1;
   bool off = true;
   RandomSite site;
 };
@@ -124,7 +124,7 @@ __device__ Group<T> factors(const Mask<T>& mask, std::int64_t i) {
       words = words_of(mask.site, i / 4 + 1);
       next = 0;
     }
-    g.x[l] = words.x[next++] <= mask.last ? T(0) : mask.keep;
+    g.x[l] = words.x[next++] <= mask.last ? T(0) : mask.keeps;
   }
   return g;
 }
@@ -132,7 +132,7 @@ template <class T>
 __device__ T factor(const Mask<T>& mask, std::int64_t i) {
   if (mask.off) return T(1);
   const PhiloxBlock words = words_of(mask.site, i / 4);
-  return word_of(words, i % 4) <= mask.last ? T(0) : mask.keep;
+  return word_of(words, i % 4) <= mask.last ? T(0) : mask.keeps;
 }
 
 // ---- sums (or the largest) over the lanes of a warp and the threads of a block, the same in each

@@ -9,45 +9,51 @@
 namespace costeff::cuda {
 namespace {
 
-// c = beta c: what a product over nothing leaves.
+// What a product over nothing leaves.
 template <class T>
-__global__ void scale_matrix(std::int64_t m, std::int64_t n, T beta, T* c, std::int64_t ldc) {
+__global__ void scale_matrix(std::int64_t m, std::int64_t n, Target<T> c) {
   for_each_row(m, [=](std::int64_t r) {
-    for_each_column(n, [=](std::int64_t j) { put(c[r * ldc + j], T(0), beta); });
+    for_each_column(n, [=](std::int64_t j) { put(c.data[r * n + j], T(0), c.keep); });
   });
 }
 
-cublasOperation_t op(bool transpose) {
-  return transpose ? CUBLAS_OP_T : CUBLAS_OP_N;
+template <class T>
+cublasOperation_t op(const Matrix<T>& matrix) {
+  return matrix.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+}
+
+// Calls multiply(n, m, k, alpha) unless the product is empty.
+template <class T, class Operand, class F>
+void product(const char* name, const Matrix<Operand>& a, const Matrix<Operand>& b, Target<T> c,
+             F&& multiply) {
+  const std::int64_t m = a.rows, n = b.cols, k = a.cols;
+  if (m == 0 || n == 0) return;
+  if (k == 0) return launch(name, rows_launch(m, n), scale_matrix<T>, m, n, c);
+  const T alpha = 1;
+  const std::lock_guard lock(blas_mutex());
+  check_gemm(multiply(n, m, k, &alpha), {a.transposed, b.transposed, m, n, k, a.stride, b.stride});
 }
 
 template <class T>
-void gemm(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
-          std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
-  if (m == 0 || n == 0) return;
-  if (k == 0) return launch("gemm", rows_launch(m, n), scale_matrix<T>, m, n, beta, c, ldc);
-  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  const std::lock_guard lock(blas_mutex());
-  if constexpr (std::is_same_v<T, float>) {
-    status = blas_library().sgemm(blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, ldb, a, lda, &beta, c,
-                                  ldc);
-  } else {
-    status = blas_library().dgemm(blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, ldb, a, lda, &beta, c,
-                                  ldc);
-  }
-  check_gemm(status, trans_a, trans_b, m, n, k, lda, ldb, ldc);
+void gemm(Matrix<const T> a, Matrix<const T> b, Target<T> c) {
+  product("gemm", a, b, c, [&](std::int64_t n, std::int64_t m, std::int64_t k, const T* alpha) {
+    const auto& library = blas_library();
+    if constexpr (std::is_same_v<T, float>) {
+      return library.sgemm(blas(), op(b), op(a), n, m, k, alpha, b.data, b.stride, a.data, a.stride, &c.keep,
+                           c.data, n);
+    } else {
+      return library.dgemm(blas(), op(b), op(a), n, m, k, alpha, b.data, b.stride, a.data, a.stride, &c.keep,
+                           c.data, n);
+    }
+  });
 }
 
-void gemm_bf16(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, const bf16* a,
-               std::int64_t lda, const bf16* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
-  if (m == 0 || n == 0) return;
-  if (k == 0) return launch("gemm_bf16", rows_launch(m, n), scale_matrix<float>, m, n, beta, c, ldc);
-  const float alpha = 1;
-  const std::lock_guard lock(blas_mutex());
-  const cublasStatus_t status = blas_library().gemm_ex(
-      blas(), op(trans_b), op(trans_a), n, m, k, &alpha, b, CUDA_R_16BF, ldb, a, CUDA_R_16BF, lda, &beta, c,
-      CUDA_R_32F, ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-  check_gemm(status, trans_a, trans_b, m, n, k, lda, ldb, ldc);
+void gemm_bf16(Matrix<const bf16> a, Matrix<const bf16> b, Target<float> c) {
+  product("gemm_bf16", a, b, c, [&](std::int64_t n, std::int64_t m, std::int64_t k, const float* alpha) {
+    return blas_library().gemm_ex(blas(), op(b), op(a), n, m, k, alpha, b.data, CUDA_R_16BF, b.stride, a.data,
+                                  CUDA_R_16BF, a.stride, &c.keep, c.data, CUDA_R_32F, n, CUBLAS_COMPUTE_32F,
+                                  CUBLAS_GEMM_DEFAULT);
+  });
 }
 
 }  // namespace

@@ -105,7 +105,7 @@ inline constexpr std::int64_t attention_shared(std::int64_t head_dim) {
 inline constexpr std::int64_t attention_queries_shared(std::int64_t head_dim) {
   return attention_shared(head_dim);
 }
-// dK and dV: V, dK and dV [rows, d], dO [lanes, d + 1], Q [lanes, d], P' and dS [rows, lanes].
+// dK and dV: V, dK and dV [rows, d], dO [lanes, d + 1], Q [lanes, d], P_drop and dS [rows, lanes].
 inline constexpr std::int64_t attention_keys_shared(std::int64_t head_dim) {
   const std::int64_t d = padded_dim(head_dim);
   return 3 * kTileRows * d + kWarp * (d + 1) + kWarp * d + 2 * kTileRows * kWarp;

@@ -6,9 +6,11 @@ namespace {
 
 // Between the passes a row is kept in y, whose elements each thread reads back by itself.
 template <class T>
-__global__ void layer_norm_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* x, const T* bias,
-                                  Mask<T> mask, const T* residual, const T* gamma, const T* beta_, T eps,
-                                  T* y, T* xhat, T* rstd) {
+__global__ void layer_norm_kernel(LayerNormForward<T> call, bool whole, Mask<T> mask) {
+  const std::int64_t rows = call.rows, cols = call.cols;
+  const T *x = call.x, *bias = call.bias, *residual = call.residual, *gamma = call.gamma, *beta = call.beta;
+  const T eps = call.eps;
+  T *y = call.y, *xhat = call.xhat, *rstd = call.rstd;
   for_each_row(rows, [=](std::int64_t r) {
     const std::int64_t at = r * cols;
     T* s = y + at;
@@ -49,25 +51,26 @@ __global__ void layer_norm_kernel(std::int64_t rows, std::int64_t cols, bool who
       Group<T> z = load(static_cast<const T*>(s), c, cols, whole);
       for (T& v : z.x) v = (v - mean - off) * inverse;
       if (xhat != nullptr) store(xhat + at, c, cols, whole, z);
-      const Group<T> g = load(gamma, c, cols, whole), b = load(beta_, c, cols, whole);
+      const Group<T> g = load(gamma, c, cols, whole), b = load(beta, c, cols, whole);
       for (int l = 0; l < kGroup; ++l) z.x[l] = g.x[l] * z.x[l] + b.x[l];
       store(s, c, cols, whole, z);
     });
   });
 }
 template <class T>
-void layer_norm(std::int64_t rows, std::int64_t cols, const T* x, const T* bias, Dropout dropout,
-                const T* residual, const T* gamma, const T* beta_, T eps, T* y, T* xhat, T* rstd) {
-  launch("layer_norm", rows_launch(rows, divided_up(cols, kGroup)), layer_norm_kernel<T>, rows, cols,
-         cols % kGroup == 0 && aligned(x, bias, residual, gamma, beta_, y, xhat), x, bias,
-         mask_of<T>(dropout), residual, gamma, beta_, eps, y, xhat, rstd);
+void layer_norm(const LayerNormForward<T>& call) {
+  const bool whole = call.cols % kGroup == 0 &&
+                     aligned(call.x, call.bias, call.residual, call.gamma, call.beta, call.y, call.xhat);
+  launch("layer_norm", rows_launch(call.rows, divided_up(call.cols, kGroup)), layer_norm_kernel<T>, call,
+         whole, mask_of<T>(call.dropout));
 }
 
 // One row's ds to dresidual and, through the mask, to dx.
 template <class T>
-__global__ void layer_norm_backward_kernel(std::int64_t rows, std::int64_t cols, bool whole, const T* xhat,
-                                           const T* rstd, const T* gamma, const T* dy, Mask<T> mask,
-                                           T residual_beta, T* dresidual, T x_beta, T* dx) {
+__global__ void layer_norm_backward_kernel(LayerNormBackward<T> call, bool whole, Mask<T> mask) {
+  const std::int64_t rows = call.rows, cols = call.cols;
+  const T *xhat = call.xhat, *rstd = call.rstd, *gamma = call.gamma, *dy = call.dy;
+  const Target<T> dresidual = call.dresidual, dx = call.dx;
   for_each_row(rows, [=](std::int64_t r) {
     const std::int64_t at = r * cols;
     T sum = 0, dot = 0;
@@ -87,22 +90,22 @@ __global__ void layer_norm_backward_kernel(std::int64_t rows, std::int64_t cols,
                      norm = load(xhat + at, c, cols, whole);
       Group<T> ds;
       for (int l = 0; l < kGroup; ++l) ds.x[l] = inverse * (d.x[l] * g.x[l] - mean - norm.x[l] * mean_dot);
-      if (dresidual != nullptr) store(dresidual + at, c, cols, whole, ds, residual_beta);
-      if (dx == nullptr) return;
+      if (dresidual.data != nullptr) store(dresidual.data + at, c, cols, whole, ds, dresidual.keep);
+      if (dx.data == nullptr) return;
       if (!mask.off) {
         const Group<T> factor = factors(mask, at + c);
         for (int l = 0; l < kGroup; ++l) ds.x[l] *= factor.x[l];
       }
-      store(dx + at, c, cols, whole, ds, x_beta);
+      store(dx.data + at, c, cols, whole, ds, dx.keep);
     });
   });
 }
 template <class T>
-void layer_norm_backward(std::int64_t rows, std::int64_t cols, const T* xhat, const T* rstd, const T* gamma,
-                         const T* dy, Dropout dropout, T residual_beta, T* dresidual, T x_beta, T* dx) {
-  launch("layer_norm_backward", rows_launch(rows, divided_up(cols, kGroup)), layer_norm_backward_kernel<T>,
-         rows, cols, cols % kGroup == 0 && aligned(xhat, gamma, dy, dresidual, dx), xhat, rstd, gamma, dy,
-         mask_of<T>(dropout), residual_beta, dresidual, x_beta, dx);
+void layer_norm_backward(const LayerNormBackward<T>& call) {
+  const bool whole =
+      call.cols % kGroup == 0 && aligned(call.xhat, call.gamma, call.dy, call.dresidual.data, call.dx.data);
+  launch("layer_norm_backward", rows_launch(call.rows, divided_up(call.cols, kGroup)),
+         layer_norm_backward_kernel<T>, call, whole, mask_of<T>(call.dropout));
 }
 
 template <class T>
@@ -115,11 +118,9 @@ struct ParametersBackward {
   }
 };
 template <class T>
-void layer_norm_parameters_backward(std::int64_t rows, std::int64_t cols, const T* xhat, const T* dy,
-                                    T gamma_beta, T* dgamma, T beta_beta, T* dbeta) {
-  T* const out[] = {dgamma, dbeta};
-  sum_columns<T, 2>("layer_norm_parameters_backward", rows, cols, ParametersBackward<T>{cols, xhat, dy},
-                    {{gamma_beta, beta_beta}}, out);
+void layer_norm_parameters_backward(const LayerNormParametersBackward<T>& call) {
+  sum_columns<T, 2>("layer_norm_parameters_backward", call.rows, call.cols,
+                    ParametersBackward<T>{call.cols, call.xhat, call.dy}, {call.dgamma, call.dbeta});
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ void sequence_mean(Sequences sequences, std::int64_t cols, const T* x, T* mean) 
 }
 
 template <class T>
-__global__ void sequence_mean_backward_kernel(Sequences sequences, std::int64_t cols, const T* dmean, T beta,
+__global__ void sequence_mean_backward_kernel(Sequences sequences, std::int64_t cols, const T* dmean, T keep,
                                               T* dx) {
   const std::int64_t c = std::int64_t{blockIdx.y} * kThreads + threadIdx.x;
   if (c >= cols) return;
@@ -102,13 +102,13 @@ __global__ void sequence_mean_backward_kernel(Sequences sequences, std::int64_t 
     const std::int64_t first = sequences.offsets[s], rows = sequences.offsets[s + 1] - first;
     const T d = dmean[s * cols + c] / static_cast<T>(sequences.lengths[s]);
     for (std::int64_t i = 0; i < rows; ++i)
-      put(dx[(first + i) * cols + c], i < sequences.lengths[s] ? d : T(0), beta);
+      put(dx[(first + i) * cols + c], i < sequences.lengths[s] ? d : T(0), keep);
   });
 }
 template <class T>
-void sequence_mean_backward(Sequences sequences, std::int64_t cols, const T* dmean, T beta, T* dx) {
+void sequence_mean_backward(Sequences sequences, std::int64_t cols, const T* dmean, T keep, T* dx) {
   launch("sequence_mean_backward", tiles_launch(sequences.count, cols), sequence_mean_backward_kernel<T>,
-         sequences, cols, dmean, beta, dx);
+         sequences, cols, dmean, keep, dx);
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ template <class T>
 Kernels<T> make_table() {
   Kernels<T> k{};
   fill_gemm(k);
-  fill_own_kernels(k);
+  fill_families(k);
   return k;
 }
 
@@ -229,11 +229,11 @@ std::mutex& blas_mutex() {
   return mutex;
 }
 
-void check_gemm(cublasStatus_t status, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n,
-                std::int64_t k, std::int64_t lda, std::int64_t ldb, std::int64_t ldc) {
+void check_gemm(cublasStatus_t status, const ProductSizes& s) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  fail("CUDA: gemm {} x {} x {} (a{} with rows of {}, b{} of {}, c of {}) failed on GPU {}: {}", m, n, k,
-       trans_a ? "^T" : "", lda, trans_b ? "^T" : "", ldb, ldc, used, blas_library().status_string(status));
+  fail("CUDA: gemm {} x {} x {} (a{} with rows of {}, b{} of {}) failed on GPU {}: {}", s.m, s.n, s.k,
+       s.trans_a ? "^T" : "", s.lda, s.trans_b ? "^T" : "", s.ldb, used,
+       blas_library().status_string(status));
 }
 
 void* scratch(std::size_t bytes) {

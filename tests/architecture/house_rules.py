@@ -45,7 +45,9 @@ OUTSIDE = {"tests", "bench", "examples"}
 # A CPU kernel is compiled once per instruction set, so what it includes must hold nothing that a linker could
 # take from the AVX-512 copy and give to an older machine: only these headers of ours, and the standard's.
 KERNEL_FOLDER = "tensor/cpu"
-KERNEL_HEADERS = {"tensor/inline.h", "tensor/kernels.h", "tensor/math.h", "tensor/philox.h"}
+KERNEL_HEADERS = {
+    "tensor/" + name for name in ("elementwise.h", "families.h", "inline.h", "kernels.h", "math.h", "matrix.h", "philox.h", "rowwise.h")
+}
 KERNEL_STANDARD_HEADERS = set(
     """algorithm array bit cassert cfloat climits cmath concepts cstddef cstdint cstdlib cstring functional
     initializer_list iterator limits new numbers numeric optional span string string_view tuple type_traits utility

@@ -156,7 +156,7 @@ TEST(Backward, GradientRescaleActsOnTheGradientAlone) {
   expect_equal(y.value(), a.value());
   expect_equal(tape.backward(y).of(a), Tensor::full(kShape, -0.25, DType::f64));
   ASSERT_EQ(tape.records().size(), 1u) << "rescaling is a record";
-  EXPECT_EQ(tape.records()[0].attribute(0), -0.25);
+  EXPECT_EQ(std::get<0>(tape.records()[0].attributes<1>()), -0.25);
 }
 
 TEST(Backward, DetachLetsNothingThrough) {

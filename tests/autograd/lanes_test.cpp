@@ -126,7 +126,7 @@ TEST(Lanes, TableReadTwice) {
 
 TEST(Lanes, WithoutRescaling) {
   TwoExits net;
-  const Lane lanes[] = {{{net.late, {}}, true}, {{net.late, {}}, false}};
+  const Lane lanes[] = {{{net.late, {}}}, {{net.late, {}}, &kGradientRescale}};
   std::vector<const Parameter*> seen;
   backward_lanes(net.tape, lanes, [&](const LaneGradients& g) {
     seen.push_back(&g.parameter);

@@ -34,7 +34,7 @@ TEST(MixedPrecision, RoundsWhatItMultipliesForwardAndBackward) {
   const Product p;
   Tape mixed, exact;
   const Variable x = mixed.leaf(p.x, "x"), w = mixed.leaf(p.w, "w"), b = mixed.leaf(p.b, "b");
-  const Variable y = linear_bf16(x, w, b);
+  const Variable y = linear(x, w, b, Precision::bf16);
   const Variable rx = exact.leaf(eight_bits(p.x), "x"), rw = exact.leaf(eight_bits(p.w), "w");
   const Variable expected = linear(rx, rw);
   const Tensor with_bias = add(expected, Variable(Tensor::zeros({kRows, kOut}, DType::f64))).value();
@@ -58,11 +58,11 @@ TEST(MixedPrecision, WithoutABiasAndWithASecondReader) {
   const Product p;
   Tape tape;
   const Variable x = tape.leaf(p.x, "x"), w = tape.leaf(p.w, "w");
-  const Variable y = linear_bf16(x, w);
+  const Variable y = linear(x, w, Precision::bf16);
   expect_close(y.value(), linear(Variable(eight_bits(p.x)), Variable(eight_bits(p.w))).value(), 1e-6);
   const Root once[] = {{y, p.dy}};
   const Tensor dx = tape.backward(once).of(x).clone();
-  const Variable sum_of_both = add(y, linear_bf16(x, w));
+  const Variable sum_of_both = add(y, linear(x, w, Precision::bf16));
   const Root twice[] = {{sum_of_both, p.dy}};
   const Tensor both = tape.backward(twice).of(x);
   for (std::int64_t i = 0; i < dx.numel(); ++i) EXPECT_NEAR(both.at(i), 2 * dx.at(i), 1e-5);
@@ -71,7 +71,7 @@ TEST(MixedPrecision, WithoutABiasAndWithASecondReader) {
 TEST(MixedPrecision, KeepsHalfTheBytesForTheBackward) {
   const Product p;
   Tape mixed, full;
-  linear_bf16(mixed.leaf(p.x, "x"), mixed.leaf(p.w, "w"));
+  linear(mixed.leaf(p.x, "x"), mixed.leaf(p.w, "w"), Precision::bf16);
   linear(full.leaf(p.x, "x"), full.leaf(p.w, "w"));
   EXPECT_EQ(mixed.records()[0].saved(0).dtype(), DType::bf16);
   EXPECT_EQ(2 * mixed.saved_bytes(), full.saved_bytes());
@@ -81,7 +81,7 @@ TEST(MixedPrecision, KeepsHalfTheBytesForTheBackward) {
 TEST(MixedPrecision, GivesTheSameBitsOnADevice) {
   mock::install();
   const Product p;
-  const auto f = [](std::span<const Variable> in) { return linear_bf16(in[0], in[1], in[2]); };
+  const auto f = [](std::span<const Variable> in) { return linear(in[0], in[1], in[2], Precision::bf16); };
   const Tensor here[] = {p.x, p.w, p.b};
   const Tensor there[] = {p.x.to(mock::kMock), p.w.to(mock::kMock), p.b.to(mock::kMock)};
   const Outcome a = run(f, here), b = run(f, there);
@@ -102,7 +102,7 @@ TEST(MixedPrecision, AttentionRoundsWhatItMultiplies) {
   for (const Dropout& dropout : {Dropout{}, kDropout}) {
     Tape mixed, exact;
     const Variable x = mixed.leaf(p.qkv, "qkv"), rx = exact.leaf(eight_bits(p.qkv), "qkv");
-    const Variable y = attention_bf16(x, 2, dropout, p.layout),
+    const Variable y = attention(x, 2, dropout, p.layout, Precision::bf16),
                    expected = attention(rx, 2, dropout, p.layout);
     // dropout(P) is rounded too: 1 part in 512 of each number that is summed up.
     expect_close(y.value(), expected.value(), 2e-3, "y");
@@ -110,7 +110,7 @@ TEST(MixedPrecision, AttentionRoundsWhatItMultiplies) {
     const Root root{y, p.dy}, rounded_root{expected, eight_bits(p.dy)};
     expect_close(mixed.backward(std::span(&root, 1)).of(x),
                  exact.backward(std::span(&rounded_root, 1)).of(rx), 4e-3, "dqkv");
-    expect_equal(attention_bf16(Variable(p.qkv), 2, dropout, p.layout).value(), y.value());
+    expect_equal(attention(Variable(p.qkv), 2, dropout, p.layout, Precision::bf16).value(), y.value());
   }
 }
 
@@ -118,7 +118,7 @@ TEST(MixedPrecision, AttentionKeepsNoProbabilities) {
   const LayoutPtr layout = layout_of({0, 200});
   const Tensor qkv = random_tensor({200, 3 * 32}, 1, DType::f32);
   Tape mixed, full;
-  attention_bf16(mixed.leaf(qkv, "qkv"), 4, {}, layout);
+  attention(mixed.leaf(qkv, "qkv"), 4, {}, layout, Precision::bf16);
   attention(full.leaf(qkv, "qkv"), 4, {}, layout);
   EXPECT_EQ(full.saved_bytes(), 4 * (200 * 96 + 4 * 200 * 200));
   EXPECT_EQ(mixed.saved_bytes(), 2 * 200 * 96 + 4 * 200 * 4);
@@ -128,7 +128,9 @@ TEST(MixedPrecision, AttentionKeepsNoProbabilities) {
 TEST(MixedPrecision, AttentionGivesTheSameBitsOnADevice) {
   mock::install();
   const Packed p;
-  const auto f = [&](std::span<const Variable> in) { return attention_bf16(in[0], 2, kDropout, p.layout); };
+  const auto f = [&](std::span<const Variable> in) {
+    return attention(in[0], 2, kDropout, p.layout, Precision::bf16);
+  };
   const Tensor here[] = {p.qkv}, there[] = {p.qkv.to(mock::kMock)};
   const Outcome a = run(f, here), b = run(f, there);
   expect_equal(b.value, a.value);
@@ -137,11 +139,11 @@ TEST(MixedPrecision, AttentionGivesTheSameBitsOnADevice) {
 
 TEST(MixedPrecision, IsOfF32) {
   const Variable x(random_tensor({3, 4}, 1)), w(random_tensor({2, 4}, 2));
-  const std::string message = error_of([&] { linear_bf16(x, w); });
-  EXPECT_NE(message.find("linear_bf16: x must be f32"), std::string::npos) << message;
+  const std::string message = error_of([&] { linear(x, w, Precision::bf16); });
+  EXPECT_NE(message.find("linear: products of bf16 are of f32 tensors"), std::string::npos) << message;
   const Variable qkv(random_tensor({24, 60}, 3));
-  const std::string refused = error_of([&] { attention_bf16(qkv, 2, {}, Packed().layout); });
-  EXPECT_NE(refused.find("attention_bf16: qkv must be f32"), std::string::npos) << refused;
+  const std::string refused = error_of([&] { attention(qkv, 2, {}, Packed().layout, Precision::bf16); });
+  EXPECT_NE(refused.find("attention: products of bf16 are of f32 tensors"), std::string::npos) << refused;
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::ordered_json;
 
+constexpr Symbol kHard{"hard"};
+
 // x -> linear -> attention -> first_rows -> cross_entropy, and a branch tanh(x) that nothing reads.
 class Print : public ::testing::Test {
  protected:
@@ -27,7 +29,7 @@ class Print : public ::testing::Test {
     weight_.value = random_tensor({18, 4}, 1);
     x_ = tape_.leaf(random_tensor({5, 4}, 2), "hidden");
     mask_ = tape_.leaf(random_tensor({5, 4}, 3), "mask", false);
-    const Scope scope(&tape_, "encoder.layer.0", {.layer = 1, .exit = 1, .loss = "hard"});
+    const Scope scope(&tape_, "encoder.layer.0", {.layer = 1, .exit = 1, .loss = &kHard});
     const Variable masked = multiply(multiply(x_, mask_), Variable(random_tensor({5, 4}, 4)));
     branch_ = tanh(x_);
     const Variable qkv = linear(masked, tape_.parameter(weight_));

@@ -24,6 +24,8 @@ Variable forward_only(const Variable& x) {
   return record(op, {&x}, x.value(), {});
 }
 
+constexpr Symbol kSoft{"soft"};
+
 TEST(Tape, RefusesAnOperationWithoutABackward) {
   Tape tape;
   const Variable x = tape.leaf(random_tensor({2, 3}, 1), "x");
@@ -71,7 +73,7 @@ TEST(Tape, RecordsHaveThePathAndTagsOfTheirScope) {
     {
       const Scope part(&tape, "attention");
       tanh(x);
-      const Scope exit(&tape, "exit", {.layer = 4, .exit = 4, .loss = "soft"});
+      const Scope exit(&tape, "exit", {.layer = 4, .exit = 4, .loss = &kSoft});
       tanh(x);
     }
     tanh(x);
@@ -87,7 +89,7 @@ TEST(Tape, RecordsHaveThePathAndTagsOfTheirScope) {
                                  "encoder.layer.3.attention.exit", "encoder.layer.3", ""));
   EXPECT_THAT(layers, ElementsAre(-1, 4, 4, 4, 4, -1));
   EXPECT_EQ(tape.records()[3].tags.exit, 4);
-  EXPECT_EQ(tape.records()[3].tags.loss, "soft");
+  EXPECT_EQ(tape.records()[3].tags.loss, &kSoft);
   EXPECT_EQ(tape.records()[4].tags.exit, -1);
   const Scope without_a_tape(nullptr, "nowhere");
 }

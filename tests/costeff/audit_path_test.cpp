@@ -241,7 +241,7 @@ const Op kWrong(
       const Slot slot = b.slot(0);
       if (!slot) return;
       compute(b.dy(), [&]<class T>(const Kernels<T>& k) {
-        k.scale(b.dy().numel(), T(1.00001), b.dy().template data<T>(), slot.beta<T>(), slot.data<T>());
+        k.scale(b.dy().numel(), T(1.00001), b.dy().template data<T>(), slot.keep<T>(), slot.data<T>());
       });
     },
     Op::Listing::hidden);

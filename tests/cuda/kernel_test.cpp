@@ -1,73 +1,10 @@
-// Every kernel of the CUDA backend against the CPU's in f64: on the emulated device, and on a GPU where there
-// is one.
-#include <cuda_runtime.h>  // the emulated one
-#include <fmt/format.h>
-
-#include "tests/cuda/sides.h"
-#include "tests/tensor/batch.h"
-#include "tests/tensor/naive_attention.h"
+// The CUDA kernels of all families but attention against the CPU's.
+#include "tests/cuda/fixture.h"
 
 namespace costeff::testing {
 namespace {
 
-template <class T>
-struct Emulated {
-  using Value = T;
-  static constexpr bool kGpu = false;
-};
-template <class T>
-struct Gpu {
-  using Value = T;
-  static constexpr bool kGpu = true;
-};
-
-template <class D>
-class CudaKernel : public ::testing::Test {
- protected:
-  using T = typename D::Value;
-
-  void SetUp() override {
-    if (D::kGpu && !cuda::unavailable().empty()) GTEST_SKIP() << cuda::unavailable();
-  }
-
-  // Calls body(side) on this device and on the CPU, and compares.
-  template <class F>
-  void compare(const std::string& what, F&& body, double limit = tolerance<T>(1e-5)) {
-    if constexpr (D::kGpu) {
-      testing::compare(cuda::kernels<T>(0), cuda::memory(0), what, body, limit, [](bool /*again*/) {});
-    } else {
-      static const Kernels<T> kernels = emulated::kernels<T>();
-      static HostMemory memory;
-      // Threads in one order, then in another: the result is the same to the bit.
-      testing::compare(kernels, memory, what, body, limit, [](bool again) {
-        emulation::set_order(again ? emulation::Order::shuffled : emulation::Order::forward);
-      });
-    }
-  }
-
-  static std::vector<Size> sizes() {
-    std::vector<Size> all{{0, 5}, {1, 1}, {1, 3}, {5, 1}, {3, 8}, {13, 48}, {4, 129}, {67, 5}, {2, 1030}};
-    if (D::kGpu) all.insert(all.end(), {{257, 768}, {1031, 33}, {2, 30522}, {9001, 4}});
-    return all;
-  }
-  static std::vector<std::int64_t> lengths() {
-    std::vector<std::int64_t> all{0, 1, 31, 33, 1000, 1028};
-    if (D::kGpu) all.insert(all.end(), {65537, 1'000'003});
-    return all;
-  }
-};
-using Devices = ::testing::Types<Emulated<float>, Emulated<double>, Gpu<float>, Gpu<double>>;
-struct Names {
-  template <class D>
-  static std::string GetName(int /*index*/) {  // NOLINT(readability-identifier-naming): gtest calls it so
-    return std::string(D::kGpu ? "Gpu" : "Emulated") + (sizeof(typename D::Value) == 4 ? "F32" : "F64");
-  }
-};
 TYPED_TEST_SUITE(CudaKernel, Devices, Names);
-
-std::string label(const char* kernel, Size s, double beta = 0) {
-  return fmt::format("{} [{}, {}] beta {}", kernel, s.rows, s.cols, beta);
-}
 
 TYPED_TEST(CudaKernel, Gemm) {
   if (!TypeParam::kGpu) GTEST_SKIP() << "the matrix product is cuBLAS's";
@@ -77,16 +14,16 @@ TYPED_TEST(CudaKernel, Gemm) {
   for (const Product p : {Product{1, 1, 1}, {3, 5, 7}, {33, 64, 129}, {257, 768, 64}, {4, 3, 0}}) {
     for (int form = 0; form < 8; ++form) {
       const bool ta = (form & 1) != 0, tb = (form & 2) != 0;
-      const double beta = (form & 4) != 0 ? 0.5 : 0;
-      const std::int64_t lda = (ta ? p.m : p.k) + 3, ldb = (tb ? p.k : p.n) + 1, ldc = p.n + 2;
+      const double beta = (form & 4) != 0 ? 1 : 0;
+      const std::int64_t lda = (ta ? p.m : p.k) + 3, ldb = (tb ? p.k : p.n) + 1;
       this->compare(
           fmt::format("gemm {} x {} x {} ta {} tb {} beta {}", p.m, p.n, p.k, ta, tb, beta),
           [&](auto& side) {
             using V = typename std::decay_t<decltype(side)>::Value;
             const V *a = side.input(numbers((ta ? p.k : p.m) * lda, 1)),
                     *b = side.input(numbers((tb ? p.n : p.k) * ldb, 2));
-            side.k.gemm(ta, tb, p.m, p.n, p.k, V(0.25), a, lda, b, ldb, V(beta),
-                        side.output("c", p.m * ldc, 1), ldc);
+            side.k.gemm({a, p.m, p.k, lda, ta}, {b, p.k, p.n, ldb, tb},
+                        {side.output("c", p.m * p.n, beta), V(beta)});
           },
           tolerance<typename TypeParam::Value>(2e-5));
     }
@@ -118,12 +55,12 @@ TYPED_TEST(CudaKernel, GemmOfBf16) {
             };
             if constexpr (std::is_same_v<V, float>) {
               const bf16 *x = side.raw(a), *y = side.raw(b);
-              side.k.gemm_bf16(ta, tb, p.m, p.n, p.k, x, lda, y, ldb, V(beta),
-                               side.output("c", p.m * p.n, beta), p.n);
+              side.k.gemm_bf16({x, p.m, p.k, lda, ta}, {y, p.k, p.n, ldb, tb},
+                               {side.output("c", p.m * p.n, beta), V(beta)});
             } else {
               const V *x = side.input(wide(a)), *y = side.input(wide(b));
-              side.k.gemm(ta, tb, p.m, p.n, p.k, V(1), x, lda, y, ldb, V(beta),
-                          side.output("c", p.m * p.n, beta), p.n);
+              side.k.gemm({x, p.m, p.k, lda, ta}, {y, p.k, p.n, ldb, tb},
+                          {side.output("c", p.m * p.n, beta), V(beta)});
             }
           },
           1e-4);
@@ -191,14 +128,22 @@ TYPED_TEST(CudaKernel, RowsWithBias) {
       for (const double beta : {0.0, 1.0}) {
         this->compare(label("bias_gelu_backward without dbias", s, beta), [&](auto& side) {
           using V = typename std::decay_t<decltype(side)>::Value;
-          side.k.bias_gelu_backward(s.rows, s.cols, side.input(x), maybe(side), side.input(dy), V(beta),
-                                    side.output("dx", n, beta), V(0), nullptr);
+          side.k.bias_gelu_backward({s.rows,
+                                     s.cols,
+                                     side.input(x),
+                                     maybe(side),
+                                     side.input(dy),
+                                     {side.output("dx", n, beta), V(beta)}});
         });
         this->compare(label("bias_gelu_backward", s, beta), [&](auto& side) {
           using V = typename std::decay_t<decltype(side)>::Value;
-          side.k.bias_gelu_backward(s.rows, s.cols, side.input(x), maybe(side), side.input(dy), V(beta),
-                                    side.output("dx", n, beta), V(1 - beta),
-                                    side.output("dbias", s.cols, 1 - beta));
+          side.k.bias_gelu_backward({s.rows,
+                                     s.cols,
+                                     side.input(x),
+                                     maybe(side),
+                                     side.input(dy),
+                                     {side.output("dx", n, beta), V(beta)},
+                                     {side.output("dbias", s.cols, 1 - beta), V(1 - beta)}});
         });
       }
     }
@@ -243,8 +188,13 @@ TYPED_TEST(CudaKernel, LayerNormOfNearlyConstantRows) {
   this->compare("layer_norm of rows near 1000", [&](auto& side) {
     using V = typename std::decay_t<decltype(side)>::Value;
     const V* ones = side.input(Doubles(48, 1.0));
-    side.k.layer_norm(3, 48, side.input(x), nullptr, kNoDropout, nullptr, ones, ones, V(1e-12),
-                      side.output("y", 3 * 48, 0), nullptr, nullptr);
+    side.k.layer_norm({.rows = 3,
+                       .cols = 48,
+                       .x = side.input(x),
+                       .gamma = ones,
+                       .beta = ones,
+                       .eps = V(1e-12),
+                       .y = side.output("y", 3 * 48, 0)});
   });
 }
 
@@ -260,11 +210,11 @@ TYPED_TEST(CudaKernel, LayerNorm) {
                                       with_residual, dropout.p);
         this->compare(what, [&](auto& side) {
           using V = typename std::decay_t<decltype(side)>::Value;
-          side.k.layer_norm(s.rows, s.cols, side.input(x), with_bias ? side.input(bias) : nullptr, dropout,
-                            with_residual ? side.input(residual) : nullptr, side.input(gamma),
-                            side.input(shift), V(0.5), side.output("y", n, 0),
-                            kept ? side.output("xhat", n, 0) : nullptr,
-                            kept ? side.output("rstd", s.rows, 0) : nullptr);
+          side.k.layer_norm({s.rows, s.cols, side.input(x), with_bias ? side.input(bias) : nullptr, dropout,
+                             with_residual ? side.input(residual) : nullptr, side.input(gamma),
+                             side.input(shift), V(0.5), side.output("y", n, 0),
+                             kept ? side.output("xhat", n, 0) : nullptr,
+                             kept ? side.output("rstd", s.rows, 0) : nullptr});
         });
       }
     }
@@ -277,10 +227,15 @@ TYPED_TEST(CudaKernel, LayerNorm) {
               fmt::format("{} form {} p {}", label("layer_norm_backward", s, beta), form, dropout.p);
           this->compare(what, [&](auto& side) {
             using V = typename std::decay_t<decltype(side)>::Value;
-            side.k.layer_norm_backward(s.rows, s.cols, side.input(x), side.input(rstd), side.input(gamma),
-                                       side.input(dy), dropout, V(beta),
-                                       to_residual ? side.output("dresidual", n, beta) : nullptr, V(1 - beta),
-                                       to_x ? side.output("dx", n, 1 - beta) : nullptr);
+            side.k.layer_norm_backward({s.rows,
+                                        s.cols,
+                                        side.input(x),
+                                        side.input(rstd),
+                                        side.input(gamma),
+                                        side.input(dy),
+                                        dropout,
+                                        {to_residual ? side.output("dresidual", n, beta) : nullptr, V(beta)},
+                                        {to_x ? side.output("dx", n, 1 - beta) : nullptr, V(1 - beta)}});
           });
         }
       }
@@ -288,128 +243,13 @@ TYPED_TEST(CudaKernel, LayerNorm) {
     for (const double beta : {0.0, 1.0}) {
       this->compare(label("layer_norm_parameters_backward", s, beta), [&](auto& side) {
         using V = typename std::decay_t<decltype(side)>::Value;
-        side.k.layer_norm_parameters_backward(s.rows, s.cols, side.input(x), side.input(dy), V(beta),
-                                              side.output("dgamma", s.cols, beta), V(1 - beta),
-                                              side.output("dbeta", s.cols, 1 - beta));
+        side.k.layer_norm_parameters_backward({s.rows,
+                                               s.cols,
+                                               side.input(x),
+                                               side.input(dy),
+                                               {side.output("dgamma", s.cols, beta), V(beta)},
+                                               {side.output("dbeta", s.cols, 1 - beta), V(1 - beta)}});
       });
-    }
-  }
-}
-
-template <class S>
-Sequences on(S& side, const Batch& b) {
-  return {static_cast<std::int64_t>(b.lengths.size()), side.raw(b.offsets), side.raw(b.lengths),
-          side.raw(b.pairs), b.longest};
-}
-
-TYPED_TEST(CudaKernel, Attention) {
-  std::vector<Batch> batches{Batch{}, Batch({5, 1}, 2), Batch{33, 16}};
-  if (TypeParam::kGpu) batches.insert(batches.end(), {Batch({128, 31, 512, 7}, 9), Batch{700, 1, 33}});
-  const std::vector<std::int64_t> dims =
-      TypeParam::kGpu ? std::vector<std::int64_t>{1, 6, 40, 64, 72, 128} : std::vector<std::int64_t>{3, 40};
-  for (const Batch& batch : batches) {
-    for (const std::int64_t d : dims) {
-      for (const Dropout& dropout : {kNoDropout, kSomeDropout}) {
-        const std::int64_t heads = 2, width = heads * d, tokens = batch.tokens();
-        const std::int64_t pairs = heads * batch.pairs.back();
-        const auto what = fmt::format("attention of {} tokens, longest {}, head_dim {}, p {}", tokens,
-                                      batch.longest, d, dropout.p);
-        const Doubles qkv = numbers(tokens * 3 * width, 1);
-        for (const bool kept : {false, true}) {
-          this->compare(what, [&](auto& side) {
-            auto* workspace = side.output("workspace", side.k.attention_workspace(batch.longest, d), 0);
-            side.forget();
-            side.k.attention(on(side, batch), heads, d, side.input(qkv), dropout,
-                             side.output("out", tokens * width, 0),
-                             kept ? side.output("probabilities", pairs, 0) : nullptr, workspace);
-          });
-        }
-        // Any numbers do for probabilities; they are 0 beyond the real keys.
-        Doubles p = numbers(pairs, 2);
-        for (std::size_t s = 0; s < batch.lengths.size(); ++s) {
-          const std::int64_t n = batch.offsets[s + 1] - batch.offsets[s];
-          for (std::int64_t i = 0; i < heads * n * n; ++i) {
-            if (i % n >= batch.lengths[s]) p[static_cast<std::size_t>(heads * batch.pairs[s] + i)] = 0;
-          }
-        }
-        for (double& x : p) x = static_cast<double>(static_cast<float>(x / 8));
-        for (const double beta : {0.0, 1.0}) {
-          this->compare(
-              fmt::format("backward, beta {}, of {}", beta, what),
-              [&](auto& side) {
-                using V = typename std::decay_t<decltype(side)>::Value;
-                auto* workspace = side.output("workspace", side.k.attention_workspace(batch.longest, d), 0);
-                side.forget();
-                side.k.attention_backward(on(side, batch), heads, d, side.input(qkv), side.input(p), dropout,
-                                          side.input(numbers(tokens * width, 3)), V(beta),
-                                          side.output("dqkv", tokens * 3 * width, beta), workspace);
-              },
-              tolerance<typename TypeParam::Value>(3e-5));
-        }
-      }
-    }
-  }
-}
-
-// Against plain loops in f64, which round where the kernels do: a number between two bf16 may go either way,
-// and then is off by 1 part in 256.
-TYPED_TEST(CudaKernel, AttentionInMixedPrecision) {
-  if (sizeof(typename TypeParam::Value) != 4) GTEST_SKIP() << "mixed precision is of f32";
-  std::vector<Batch> batches{Batch{}, Batch({5, 1}, 2), Batch({70, 33}, 1)};
-  if (TypeParam::kGpu) batches.insert(batches.end(), {Batch({128, 31, 512, 7}, 9), Batch{700, 1, 33}});
-  const std::vector<std::int64_t> dims =
-      TypeParam::kGpu ? std::vector<std::int64_t>{1, 6, 40, 64, 72, 128} : std::vector<std::int64_t>{3, 72};
-  for (const Batch& batch : batches) {
-    for (const std::int64_t d : dims) {
-      for (const Dropout& dropout : {kNoDropout, kSomeDropout}) {
-        if (!TypeParam::kGpu && batch.longest > 64 && dropout.p == 0) continue;  // an emulated one takes long
-        const std::int64_t heads = 2, width = heads * d, tokens = batch.tokens();
-        const auto narrow = [](std::int64_t n, unsigned seed, Doubles& wide) {
-          std::vector<bf16> values;
-          for (const float x : random_values<float>(n, seed)) values.push_back(to_bf16(x));
-          for (const bf16 x : values) wide.push_back(to_f32(x));
-          return values;
-        };
-        Doubles wide_qkv, wide_dout;
-        const std::vector<bf16> qkv = narrow(tokens * 3 * width, 1, wide_qkv),
-                                dout = narrow(tokens * width, 3, wide_dout);
-        const NaiveAttention naive = naive_attention(batch, heads, d, wide_qkv, dropout, wide_dout, true);
-        const auto what =
-            fmt::format("attention in mixed precision of {} tokens, longest {}, head_dim {}, p {}", tokens,
-                        batch.longest, d, dropout.p);
-        this->compare(
-            what,
-            [&](auto& side) {
-              using V = typename std::decay_t<decltype(side)>::Value;
-              V *out = side.output("out", tokens * width, 0),
-                *log_sums = side.output("log_sums", tokens * heads, 0);
-              if constexpr (std::is_same_v<V, float>) {
-                side.k.attention_bf16(on(side, batch), heads, d, side.raw(qkv), dropout, out, log_sums,
-                                      nullptr);
-              } else {
-                std::copy(naive.out.begin(), naive.out.end(), out);
-                std::copy(naive.log_sums.begin(), naive.log_sums.end(), log_sums);
-              }
-            },
-            0x1p-7);
-        for (const double beta : {0.0, 1.0}) {
-          this->compare(
-              fmt::format("backward, beta {}, of {}", beta, what),
-              [&](auto& side) {
-                using V = typename std::decay_t<decltype(side)>::Value;
-                V* dqkv = side.output("dqkv", tokens * 3 * width, beta);
-                if constexpr (std::is_same_v<V, float>) {
-                  side.k.attention_bf16_backward(on(side, batch), heads, d, side.raw(qkv),
-                                                 side.input(naive.log_sums), dropout, side.raw(dout), V(beta),
-                                                 dqkv, nullptr);
-                } else {
-                  for (std::size_t i = 0; i < naive.dqkv.size(); ++i)
-                    dqkv[i] = naive.dqkv[i] + (beta == 0 ? 0 : dqkv[i]);
-                }
-              },
-              0x1p-7);
-        }
-      }
     }
   }
 }

@@ -20,19 +20,26 @@ void check(const Kernels<T>& k, const Batch& batch, std::int64_t heads, std::int
   std::vector<T> workspace(static_cast<std::size_t>(k.attention_workspace(batch.longest, d)), kNaN);
   std::vector<T> out(static_cast<std::size_t>(tokens * width), kNaN),
       p(static_cast<std::size_t>(pairs), kNaN);
-  k.attention(batch.view(), heads, d, qkv.data(), dropout, out.data(), p.data(), workspace.data());
+  k.attention({batch.view(), heads, d, dropout, qkv.data(), out.data(), p.data(), workspace.data()});
   expect_close(out, expected.out, tolerance<T>(1e-5), "out");
   expect_close(p, expected.probabilities, tolerance<T>(2e-6), "probabilities");
   std::vector<T> again(out.size(), kNaN);
-  k.attention(batch.view(), heads, d, qkv.data(), dropout, again.data(), nullptr, workspace.data());
+  k.attention({batch.view(), heads, d, dropout, qkv.data(), again.data(), nullptr, workspace.data()});
   EXPECT_EQ(again, out) << "without keeping the probabilities";
   for (const T beta : {T(0), T(1)}) {
     auto dqkv = old_content<T>(tokens * 3 * width, beta);
     Doubles gradient(dqkv.size());
     for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = blended(expected.dqkv[i], beta, dqkv[i]);
     std::fill(workspace.begin(), workspace.end(), kNaN);
-    k.attention_backward(batch.view(), heads, d, qkv.data(), p.data(), dropout, dout.data(), beta,
-                         dqkv.data(), workspace.data());
+    k.attention_backward({batch.view(),
+                          heads,
+                          d,
+                          dropout,
+                          qkv.data(),
+                          p.data(),
+                          dout.data(),
+                          {dqkv.data(), beta},
+                          workspace.data()});
     expect_close(dqkv, gradient, tolerance<T>(3e-5), "dqkv");
   }
 }
@@ -66,7 +73,7 @@ TYPED_TEST(KernelAttention, WideScoresStayStable) {
     const Batch batch({9});
     const auto qkv = random_values<T>(9 * 3 * 4, 33, 60);
     std::vector<T> workspace(static_cast<std::size_t>(k.attention_workspace(9, 4))), out(36), p(81);
-    k.attention(batch.view(), 1, 4, qkv.data(), kNoDropout, out.data(), p.data(), workspace.data());
+    k.attention({batch.view(), 1, 4, kNoDropout, qkv.data(), out.data(), p.data(), workspace.data()});
     const NaiveAttention expected = naive_attention(batch, 1, 4, qkv, kNoDropout, out);
     expect_close(p, expected.probabilities,
                  tolerance<T>(2e-3, 1e-11));  // scores of 1e4 carry errors of 1e-3 in f32
@@ -89,7 +96,7 @@ std::vector<float> widened(const std::vector<bf16>& values) {
 }
 
 // A number that lies between two bf16 may be rounded either way, by an error of f32: then what it is summed
-// up into is off by up to 1 part in 256 of it, and P' is 1.5 at most. That happens to few.
+// up into is off by up to 1 part in 256 of it, and P_drop is 1.5 at most. That happens to few.
 void expect_rounded_alike(const std::vector<float>& actual, const Doubles& expected, const char* what) {
   expect_close(actual, expected, 0x1p-7, what);
   std::size_t otherwise = 0;
@@ -111,20 +118,27 @@ void check_mixed(const Kernels<float>& k, const Batch& batch, std::int64_t heads
   std::vector<float> workspace(static_cast<std::size_t>(k.attention_workspace(batch.longest, d)), kNaN),
       out(static_cast<std::size_t>(tokens * width), kNaN),
       log_sums(static_cast<std::size_t>(tokens * heads), kNaN);
-  k.attention_bf16(batch.view(), heads, d, qkv.data(), dropout, out.data(), log_sums.data(),
-                   workspace.data());
+  k.attention_bf16(
+      {batch.view(), heads, d, dropout, qkv.data(), out.data(), log_sums.data(), workspace.data()});
   expect_rounded_alike(out, expected.out, "out");
   expect_close(log_sums, expected.log_sums, 2e-6, "log_sums");
   std::vector<float> again(out.size(), kNaN);
-  k.attention_bf16(batch.view(), heads, d, qkv.data(), dropout, again.data(), nullptr, workspace.data());
+  k.attention_bf16({batch.view(), heads, d, dropout, qkv.data(), again.data(), nullptr, workspace.data()});
   EXPECT_EQ(again, out) << "without keeping the sums";
   for (const float beta : {0.0F, 1.0F}) {
     auto dqkv = old_content<float>(tokens * 3 * width, beta);
     Doubles gradient(dqkv.size());
     for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] = blended(expected.dqkv[i], beta, dqkv[i]);
     std::fill(workspace.begin(), workspace.end(), kNaN);
-    k.attention_bf16_backward(batch.view(), heads, d, qkv.data(), log_sums.data(), dropout, dout.data(), beta,
-                              dqkv.data(), workspace.data());
+    k.attention_bf16_backward({batch.view(),
+                               heads,
+                               d,
+                               dropout,
+                               qkv.data(),
+                               log_sums.data(),
+                               dout.data(),
+                               {dqkv.data(), beta},
+                               workspace.data()});
     expect_rounded_alike(dqkv, gradient, "dqkv");
   }
 }

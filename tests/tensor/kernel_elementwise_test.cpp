@@ -150,11 +150,11 @@ TYPED_TEST(KernelElementwise, BiasGeluMatchesItsFormula) {
           k.bias_gelu(rows, cols, x.data(), b, y.data());
           expect_close(y, value, tolerance<T>(1e-6), "bias_gelu");
           auto only_dx = dx;
-          k.bias_gelu_backward(rows, cols, x.data(), b, dy.data(), beta, dx.data(), T(1) - beta,
-                               dbias.data());
+          k.bias_gelu_backward(
+              {rows, cols, x.data(), b, dy.data(), {dx.data(), beta}, {dbias.data(), T(1) - beta}});
           expect_close(dx, slope, tolerance<T>(2e-6), "dx");
           expect_close(dbias, total, tolerance<T>(1e-5), "dbias");
-          k.bias_gelu_backward(rows, cols, x.data(), b, dy.data(), beta, only_dx.data(), T(0), nullptr);
+          k.bias_gelu_backward({rows, cols, x.data(), b, dy.data(), {only_dx.data(), beta}});
           expect_close(only_dx, slope, tolerance<T>(2e-6), "dx without dbias");
         }
       }

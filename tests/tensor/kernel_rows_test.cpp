@@ -130,19 +130,29 @@ TYPED_TEST(KernelRows, LayerNormMatchesItsFormula) {
           }
         }
         std::vector<T> out(x.size()), norm(x.size()), inverse(static_cast<std::size_t>(rows));
-        k.layer_norm(rows, cols, x.data(), test.bias ? bias.data() : nullptr, test.dropout,
-                     test.residual ? residual.data() : nullptr, gamma.data(), beta.data(),
-                     static_cast<T>(eps), out.data(), norm.data(), inverse.data());
+        LayerNormForward<T> call{rows,
+                                 cols,
+                                 x.data(),
+                                 test.bias ? bias.data() : nullptr,
+                                 test.dropout,
+                                 test.residual ? residual.data() : nullptr,
+                                 gamma.data(),
+                                 beta.data(),
+                                 static_cast<T>(eps),
+                                 out.data(),
+                                 norm.data(),
+                                 inverse.data()};
+        k.layer_norm(call);
         expect_close(out, y, tolerance<T>(2e-5, 1e-11), "y");
         expect_close(norm, xhat, tolerance<T>(2e-5, 1e-11), "xhat");
         expect_close(inverse, rstd, tolerance<T>(1e-5, 1e-11), "rstd");
         // What is not kept changes nothing else.
         for (const bool keep_xhat : {false, true}) {
           std::vector<T> alone(x.size()), kept(x.size()), kept_inverse(inverse.size());
-          k.layer_norm(rows, cols, x.data(), test.bias ? bias.data() : nullptr, test.dropout,
-                       test.residual ? residual.data() : nullptr, gamma.data(), beta.data(),
-                       static_cast<T>(eps), alone.data(), keep_xhat ? kept.data() : nullptr,
-                       keep_xhat ? nullptr : kept_inverse.data());
+          call.y = alone.data();
+          call.xhat = keep_xhat ? kept.data() : nullptr;
+          call.rstd = keep_xhat ? nullptr : kept_inverse.data();
+          k.layer_norm(call);
           EXPECT_EQ(alone, out);
           EXPECT_EQ(keep_xhat ? kept : kept_inverse, keep_xhat ? norm : inverse);
         }
@@ -190,15 +200,29 @@ TYPED_TEST(KernelRows, LayerNormBackwardMatchesItsFormula) {
             }
           }
           auto dx_alone = dx;
-          k.layer_norm_backward(rows, cols, xhat.data(), rstd.data(), gamma.data(), dy.data(), dropout, beta,
-                                dresidual.data(), T(1) - beta, dx.data());
+          k.layer_norm_backward({rows,
+                                 cols,
+                                 xhat.data(),
+                                 rstd.data(),
+                                 gamma.data(),
+                                 dy.data(),
+                                 dropout,
+                                 {dresidual.data(), beta},
+                                 {dx.data(), T(1) - beta}});
           expect_close(dresidual, to_residual, tolerance<T>(2e-5, 1e-11), "dresidual");
           expect_close(dx, to_x, tolerance<T>(2e-5, 1e-11), "dx");
-          k.layer_norm_backward(rows, cols, xhat.data(), rstd.data(), gamma.data(), dy.data(), dropout, T(0),
-                                nullptr, T(1) - beta, dx_alone.data());
+          k.layer_norm_backward({rows,
+                                 cols,
+                                 xhat.data(),
+                                 rstd.data(),
+                                 gamma.data(),
+                                 dy.data(),
+                                 dropout,
+                                 {},
+                                 {dx_alone.data(), T(1) - beta}});
           expect_close(dx_alone, to_x, tolerance<T>(2e-5, 1e-11), "dx alone");
-          k.layer_norm_parameters_backward(rows, cols, xhat.data(), dy.data(), beta, dgamma.data(),
-                                           T(1) - beta, dbeta.data());
+          k.layer_norm_parameters_backward(
+              {rows, cols, xhat.data(), dy.data(), {dgamma.data(), beta}, {dbeta.data(), T(1) - beta}});
           expect_close(dgamma, to_gamma, tolerance<T>(1e-5), "dgamma");
           expect_close(dbeta, to_beta, tolerance<T>(1e-5), "dbeta");
         }

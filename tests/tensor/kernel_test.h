@@ -74,6 +74,13 @@ void expect_close(const std::vector<T>& actual, const Doubles& expected, double 
                           << static_cast<double>(actual[at]) << ", expected " << expected[at];
 }
 
+// The factor of a product that is [rows, cols] as it is read, with rows `stride` apart in memory.
+template <class T>
+Matrix<const T> factor(const T* data, std::int64_t rows, std::int64_t cols, std::int64_t stride,
+                       bool transposed) {
+  return {data, rows, cols, stride, transposed};
+}
+
 // The factor of element i in the rule of Dropout, straight from its words.
 inline double dropout_factor(const Dropout& d, std::int64_t i) {
   if (d.p == 0) return 1;

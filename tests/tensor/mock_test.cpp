@@ -100,7 +100,9 @@ TEST_F(MockContract, RefusesArraysThatAreTooShort) {
   EXPECT_THAT(error_of([&] { k().add(4096, data(x), data(y), data(y)); }),
               HasSubstr("mock: add: a: 16384 bytes"));
   EXPECT_THAT(error_of([&] { k().sum_rows(2048, 2, data(x), 0, data(w)); }), HasSubstr("sum_rows: x"));
-  EXPECT_THAT(error_of([&] { k().gemm(false, true, 3, 4, 512, 1, data(x), 2, data(y), 512, 0, data(w), 4); }),
+  EXPECT_THAT(error_of([&] {
+                k().gemm({data(x), 3, 512, 2}, {data(y), 512, 4, 512, true}, {data(w)});
+              }),
               HasSubstr("gemm: a"));
 }
 

@@ -21,7 +21,7 @@ void check(cudaError_t /*result*/, const char* /*call*/) {}
 template <class T>
 Kernels<T> kernels() {
   Kernels<T> k{};
-  fill_own_kernels(k);
+  fill_families(k);
   return k;
 }
 template Kernels<float> kernels<float>();

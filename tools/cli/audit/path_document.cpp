@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/ops.h"
+#include "autograd/print.h"
 #include "tools/cli/audit/path.h"
 
 namespace costeff {
@@ -28,8 +30,8 @@ std::string reader_name(const WeightPath& path, const PathEdge& edge) {
                                  [&](const PathStep& s) { return s.record == edge.reader; });
   const PathPart& part = path.parts[step->part];
   if (part.kind != PathPart::Kind::ffn && part.kind != PathPart::Kind::attention) return part.name;
-  constexpr std::size_t kResidual = 2;  // of bias_dropout_residual_layer_norm
-  const bool residual = step->op->name == "bias_dropout_residual_layer_norm" && edge.input == kResidual;
+  constexpr std::size_t kResidual = 2;  // of kFusedLayerNorm
+  const bool residual = step->op == &kFusedLayerNorm && edge.input == kResidual;
   return residual ? "residual" : std::string(step->op->name);
 }
 
@@ -57,12 +59,6 @@ std::string handed(const WeightPath& path, std::size_t part) {
                         edge->to ? path.parts[*edge->to].name : "the weight");
   }
   return text;
-}
-
-Json json_of(const Shape& shape) {
-  Json sizes = Json::array();
-  for (int i = 0; i < shape.rank(); ++i) sizes.push_back(shape[i]);
-  return sizes;
 }
 
 Json json_of(const std::vector<PathEdge>& edges) {
@@ -117,7 +113,7 @@ Table records_table(const WeightPath& path, bool all) {
     Json sizes = Json::array();
     for (const Shape& shape : step.inputs) {
       shapes.push_back(to_string(shape));
-      sizes.push_back(json_of(shape));
+      sizes.push_back(json_shape(shape));
     }
     for (const PathEdge& edge : step.passes) {
       const bool weight = &step == &path.steps.back() && edge.node == path.readers.front().node;
@@ -129,7 +125,7 @@ Table records_table(const WeightPath& path, bool all) {
                step.path,
                std::string(step.op->formula),
                {sizes, fmt::format("{}", fmt::join(shapes, ", "))},
-               {json_of(step.output), to_string(step.output)},
+               {json_shape(step.output), to_string(step.output)},
                {step.node, fmt::format("%{}", step.node)},
                number(step.gradient, ".4g"),
                factor_cell(step.factor),
@@ -267,8 +263,8 @@ Json values_of(const PathReport& report) {
   return named("model", report.model, "dtype", name_of(report.dtype), "first_sentence", report.first,
                "sentences", report.batch.sequences(), "tokens", report.batch.tokens(), "from", report.from,
                "to",
-               named("name", p.weight, "shape", json_of(p.shape), of_exit ? "exit" : "layer", p.place.number,
-                     "layers", p.layers),
+               named("name", p.weight, "shape", json_shape(p.shape), of_exit ? "exit" : "layer",
+                     p.place.number, "layers", p.layers),
                "equalised", p.equalised, "factors",
                named("least", p.least_factor, "largest", p.largest_factor, "closed_form",
                      p.equalised ? equalisation_factor(p.place, p.layers) : 1),

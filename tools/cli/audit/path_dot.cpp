@@ -1,3 +1,4 @@
+#include "autograd/print.h"
 #include "tensor/error.h"
 #include "tools/cli/audit/path.h"
 #include "tools/cli/child_process.h"
@@ -7,15 +8,6 @@ namespace {
 
 using audit::PathPart;
 using audit::WeightPath;
-
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
-  }
-  return out + "\"";
-}
 
 const char* colour(PathPart::Kind kind) {
   switch (kind) {
@@ -41,7 +33,7 @@ std::string part_dot(const PathPart& part, std::size_t index) {
       rescale ? fmt::format("{} \xc3\x97 {}", part.name, factor_text(*part.factor)) : part.name;
   const bool aside = part.kind == PathPart::Kind::loss || part.kind == PathPart::Kind::exit;
   return fmt::format("  p{} [label={}, shape={}, group={}, fillcolor=\"{}\", tooltip=\"{} records\"];\n",
-                     index, quoted(label), rescale ? "oval" : "box", aside ? "aside" : "encoder",
+                     index, dot_string(label), rescale ? "oval" : "box", aside ? "aside" : "encoder",
                      colour(part.kind), part.steps.size());
 }
 
@@ -51,7 +43,7 @@ std::string path_dot(const PathReport& report) {
   const WeightPath& path = report.path;
   std::string text = "digraph path {\n  rankdir=TB;\n  nodesep=0.3;\n  ranksep=0.25;\n";
   text += fmt::format("  label={};\n  labelloc=t;\n",
-                      quoted(fmt::format("from {} to {}", report.from, path.weight)));
+                      dot_string(fmt::format("from {} to {}", report.from, path.weight)));
   text +=
       "  fontname=\"sans-serif\";\n  node [fontname=\"sans-serif\", fontsize=12, style=filled, "
       "height=0.3];\n";
@@ -59,7 +51,7 @@ std::string path_dot(const PathReport& report) {
   for (std::size_t i = 0; i < path.parts.size(); ++i) text += part_dot(path.parts[i], i);
   text += fmt::format(
       "  weight [label={}, shape=box, group=encoder, style=\"filled,bold\", fillcolor=\"#fff7d6\"];\n",
-      quoted(fmt::format("{} {}", path.weight, to_string(path.shape))));
+      dot_string(fmt::format("{} {}", path.weight, to_string(path.shape))));
   for (const audit::PartEdge& edge : path.edges) {
     const std::string to = edge.to ? fmt::format("p{}", *edge.to) : "weight";
     text += fmt::format("  p{} -> {} [label=\" {:.3g}\"];\n", edge.from, to, edge.gradient);
