@@ -1,7 +1,7 @@
-// The families of kernels: each has a file in tensor/cpu and one in tensor/cuda with a function fill_<family>,
-// which fills its entries of the table. What is done to every element or every row by itself has its
-// mathematics in tensor/elementwise.h and tensor/rowwise.h, once for both. The matrix product is OpenBLAS's or
-// cuBLAS's.
+// The families of kernels: each has a file in tensor/cpu and one in tensor/cuda with a function
+// fill_<family>, which fills its entries of the table. What is done to every element or every row by itself
+// has its mathematics in tensor/elementwise.h and tensor/rowwise.h, once for both. The matrix product is
+// OpenBLAS's or cuBLAS's.
 #pragma once
 
 #define COSTEFF_FAMILIES(X) \

@@ -24,7 +24,7 @@ check_style() {
   fi
   echo "shellcheck: ${#scripts[@]} files"
   shellcheck "${scripts[@]}" || status=1
-  echo "include direction:"
+  echo "house rules:"
   python3 tests/architecture/house_rules.py || status=1
   return $status
 }

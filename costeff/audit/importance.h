@@ -30,7 +30,7 @@ struct Removed {
 struct Agreement {
   std::vector<std::int64_t> layers;  // that were compared: those with two units or more
   std::vector<double> spearman;      // within each of them
-  double spearman_across = 0;  // all layers together, those with one unit too
+  double spearman_across = 0;        // all layers together, those with one unit too
 
   double mean_spearman() const;  // over layers; 0 if there is none
 };

@@ -275,8 +275,11 @@ TEST(BertConfigTest, ASlenderConfigMakesTheRoundTrip) {
   EXPECT_EQ(written["prun_intermediate_size"], 6);
   EXPECT_EQ(written["intermediate_size"], 3072) << "the original's";
   EXPECT_EQ(written["emb_hidden_dim"], 9);
-  EXPECT_EQ(written["costeff"],
-            json({{"comment", 2}, {"format", kModelFormat}, {"head_size", 64}, {"heads", {1, 3, 2}}, {"ffn", {5, 4, 6}}}));
+  EXPECT_EQ(written["costeff"], json({{"comment", 2},
+                                      {"format", kModelFormat},
+                                      {"head_size", 64},
+                                      {"heads", {1, 3, 2}},
+                                      {"ffn", {5, 4, 6}}}));
   EXPECT_EQ(written["problem_type"], "regression");
 
   BertConfig again = BertConfig::from_json(written, "x");

@@ -260,7 +260,8 @@ TEST_F(AuditGradientsTest, ALogThatContradictsItself) {
   folder_.write("run/log.jsonl", log);
   const Outcome outcome = run({"audit", "run", out, "--html", page, "--json", file});
   EXPECT_EQ(outcome.code, 1) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("FAULT step 6: the losses' shares in a layer do not add up to 1")) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("FAULT step 6: the losses' shares in a layer do not add up to 1"))
+      << outcome.err;
   const Json json = Json::parse(read(file));
   ASSERT_EQ(json["faults"].size(), 1);
   EXPECT_EQ(json["faults"][0]["place"], "step 6");

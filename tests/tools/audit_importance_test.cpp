@@ -117,7 +117,8 @@ TEST_F(AuditImportanceTest, AnOrderNeedsTwoUnits) {
   *(std::find(words.begin(), words.end(), "--neurons") + 1) = "2";  // one a layer
   const Outcome outcome = run(words);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("- " + costeff::words("importance.no_order", named("units", "neurons"))));
+  EXPECT_THAT(outcome.out,
+              HasSubstr("- " + costeff::words("importance.no_order", named("units", "neurons"))));
   EXPECT_THAT(outcome.out, Not(HasSubstr("for neurons")));
   EXPECT_EQ(faults(folder_.path("page.html")), "");
 }
