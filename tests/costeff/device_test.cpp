@@ -103,7 +103,7 @@ TEST_F(OnDevice, TrainingStepsGiveTheSameBits) {
 }
 
 // Each thing that runs a model does so in the precision that it was given.
-TEST_F(OnDevice, MixedPrecisionIsEveryPasss) {
+TEST_F(OnDevice, MixedPrecisionIsOfThePass) {
   Distilled full(kCpu), mixed(kCpu, false, Precision::bf16);
   EXPECT_NEAR(mixed.step().loss, full.step().loss, 2e-2);
   EXPECT_NE(mixed.step().loss, full.step().loss);
