@@ -25,12 +25,40 @@
 
 namespace costeff {
 
-// IEEE 754 half precision to f32, exactly; and back, to nearest, ties to even.
+// IEEE 754 half precision (1 sign, 5 exponent, 10 fraction bits) to f32, exactly. Right also where the
+// processor flushes denormals: all floating-point operands are normal.
 constexpr float f16_to_f32(std::uint16_t half) {
-  return static_cast<float>(std::bit_cast<_Float16>(half));
+  const std::uint32_t sign = (half & 0x8000u) << 16;
+  const std::uint32_t magnitude = (half & 0x7fffu) << 13;
+  constexpr std::uint32_t rebias = (127 - 15) << 23;
+  std::uint32_t bits = magnitude + rebias;
+  if (magnitude >= 0x0f800000u) {  // Infinity and NaN.
+    bits = magnitude | 0x7f800000u;
+  } else if (magnitude < 0x00800000u) {  // Zero and subnormals: 2^-14 · fraction.
+    constexpr std::uint32_t smallest_normal = rebias + 0x00800000u;
+    bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(smallest_normal + magnitude) -
+                                        std::bit_cast<float>(smallest_normal));
+  }
+  return std::bit_cast<float>(sign | bits);
 }
+
+// f32 to half, to nearest, ties to even; from 65520 on infinity; a NaN stays a (quiet) NaN.
 constexpr std::uint16_t f32_to_f16(float x) {
-  return std::bit_cast<std::uint16_t>(static_cast<_Float16>(x));
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t sign = (bits >> 16) & 0x8000u;
+  std::uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) {
+    magnitude = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
+  } else if (magnitude >= 0x477ff000u) {
+    magnitude = 0x7c00u;
+  } else if (magnitude <
+             0x38800000u) {  // Subnormal: at 0.5 an f32's last bit is 2^-24, a subnormal half's unit.
+    magnitude = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) -
+                std::bit_cast<std::uint32_t>(0.5f);
+  } else {
+    magnitude = (magnitude + 0x0fffu + ((magnitude >> 13) & 1u) - ((127 - 15) << 23)) >> 13;
+  }
+  return static_cast<std::uint16_t>(sign | magnitude);
 }
 
 // What the header says of a tensor, and where its data lies: not aligned, valid while the file is open.
