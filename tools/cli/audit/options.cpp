@@ -116,6 +116,7 @@ int deliver(Document& document, const Outputs& outputs) {
 
 std::vector<Note> notes_of(const std::vector<audit::Fault>& faults) {
   std::vector<Note> notes;
+  notes.reserve(faults.size());
   for (const audit::Fault& fault : faults) notes.push_back({fault.place, fault.what});
   return notes;
 }
