@@ -260,6 +260,32 @@ TEST_F(StepLoss, IsEqualisedUnlessToldNotTo) {
   EXPECT_GT(largest_difference(equalised, plain), 1e-6);
 }
 
+// Exit i counts i / (1 + 2 + 3), as PABEE has it.
+TEST_F(StepLoss, ExitsMayCountByTheirDepth) {
+  Phase p;
+  p.loss = {labels_term(1)};
+  p.loss[0].exit_weights = ExitWeights::by_depth;
+  EXPECT_NEAR(value(p), (hard(1) + 2 * hard(2) + 3 * hard(3)) / 6, 1e-10);
+  p.loss = {logits_term(1, 2)};
+  p.loss[0].exit_weights = ExitWeights::by_depth;
+  EXPECT_NEAR(value(p), (soft(1) + 2 * soft(2) + 3 * soft(3)) / 6, 1e-10);
+}
+
+// A map that names each layer's own state changes nothing; another one compares with the states that it
+// names.
+TEST_F(StepLoss, AMapSaysWhichStateOfTheTeacherALayerLearns) {
+  Phase p;
+  p.loss = {states_term()};
+  p.loss[0].layer_map = {0, 1, 2, 3};
+  EXPECT_NEAR(value(p), features(), 1e-10);
+  p.loss[0].layer_map = {3, 0, 0, 1};
+  const std::vector<Tensor> own = said_.hidden;
+  said_.hidden = {own[3], own[0], own[0], own[1]};
+  EXPECT_NEAR(value(p), features(), 1e-10);
+  p.loss[0].layer_map = {0, 1};
+  EXPECT_THROW(value(p), Error);
+}
+
 TEST_F(StepLoss, WithoutATeacherLabelsTeachTheOneExit) {
   const auto model = model_with(std::nullopt, 7);
   answered_ = teach(*model, tokens_);

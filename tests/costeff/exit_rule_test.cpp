@@ -81,6 +81,15 @@ TEST(ExitRule, ConfidenceIsTheLargestProbability) {
   EXPECT_EQ(choose_exits(logits, confidence_above(0.95)).exits, Exits{3});
 }
 
+// Answers 0 0 1 1 1 1: an exit that disagrees begins the count again.
+TEST(ExitRule, PatienceCountsExitsInARow) {
+  const std::vector<double> zero = {1, 0}, one = {0, 1};
+  const ExitLogits logits{.first = 1, .labels = 2, .exits = {zero, zero, one, one, one, one}};
+  EXPECT_EQ(choose_exits(logits, patience_of(1)).exits, Exits{2});
+  EXPECT_EQ(choose_exits(logits, patience_of(2)).exits, Exits{5});
+  EXPECT_EQ(choose_exits(logits, patience_of(3)).exits, Exits{6});
+}
+
 TEST(ExitRule, RefusesWhatMakesNoSense) {
   for (const ExitRule& rule : {entropy_below(-1), entropy_below(std::nan("")), confidence_above(-0.1),
                                patience_of(-1), patience_of(1, -1), patience_of(1, std::nan(""))})
